@@ -1,0 +1,646 @@
+//! What an operator decides: where to listen, and every bound the broker keeps.
+//!
+//! All of it is plain data with a [`Default`], so that a program fills it by hand and the `dunlin` binary from a file.
+//! Nothing here reads a file, a clock or the machine; [`Config::check`] alone says what cannot work.
+//! Each bound has a name here, a rule at the bound, stated on the field, and a counter by reason in the metrics.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use dunlin_codec::{Qos, Version};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The largest MQTT packet there can be: first byte, four bytes of Remaining Length, and the largest Remaining Length.
+const PACKET_BYTES_LIMIT: u32 = 1 + 4 + 268_435_455;
+
+/// The smallest packet limit that leaves room for a useful CONNECT.
+const PACKET_BYTES_LEAST: u32 = 64;
+
+/// Everything an operator decides about one broker.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where clients connect. None by default: such a broker serves its own process only.
+    pub listeners: Vec<ListenerConfig>,
+    /// Every bound, for all listeners.
+    pub limits: Limits,
+    /// The `$SYS` tree.
+    pub sys: SysConfig,
+}
+
+impl Config {
+    /// Refuses values that cannot work, naming the first one.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`] with the setting's name, as it is written in a configuration file.
+    pub fn check(&self) -> Result<(), InvalidConfig> {
+        for (position, listener) in self.listeners.iter().enumerate() {
+            listener.check()?;
+            let earlier = self.listeners.iter().take(position);
+            if earlier.clone().any(|other| other.name == listener.name) {
+                return Err(listener.invalid("name", "is the name of another listener too"));
+            }
+            // Port 0 takes a new port each time, so two listeners may ask for it on one address.
+            if listener.address.port() != 0
+                && earlier
+                    .clone()
+                    .any(|other| other.address == listener.address)
+            {
+                return Err(listener.invalid("address", "is the address of another listener too"));
+            }
+        }
+        self.limits.check()?;
+        self.sys.check()
+    }
+}
+
+/// One address where clients connect, and what is offered there.
+///
+/// What is switched off is announced in CONNACK and enforced with its own reason code.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ListenerConfig {
+    /// Its name in logs, metrics and messages. Unique.
+    pub name: String,
+    /// Where it listens. Port 0 takes a free port.
+    pub address: SocketAddr,
+    /// Whether a client may connect without credentials. By default only where the address is a loopback one.
+    pub allow_anonymous: bool,
+    /// The protocol versions served. Others are refused with "unsupported protocol version".
+    pub versions: AcceptedVersions,
+    /// The highest QoS of a PUBLISH from a client, and granted to a subscription.
+    pub maximum_qos: Qos,
+    /// Whether clients may publish retained messages.
+    pub retain_available: bool,
+    /// Whether filters may hold `+` and `#`.
+    pub wildcard_subscription_available: bool,
+    /// Whether MQTT 5.0 clients may number their subscriptions.
+    pub subscription_identifiers_available: bool,
+    /// Whether `$share/{group}/{filter}` is served.
+    pub shared_subscription_available: bool,
+    /// Connections that have not yet completed CONNECT. At the limit accepting pauses, and the kernel's backlog fills.
+    pub handshakes_max: u32,
+    /// Open connections of this listener. A further one is closed at once, or refused with "server busy" if it has said
+    /// its version. None: only [`Limits::connections_max`] counts.
+    pub connections_max: Option<u32>,
+    /// Connections that the kernel completes and holds until they are accepted.
+    pub backlog: u32,
+}
+
+impl ListenerConfig {
+    /// A listener that offers everything. Anonymous clients are allowed if `address` is a loopback one.
+    pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            allow_anonymous: is_loopback(address.ip()),
+            versions: AcceptedVersions::default(),
+            maximum_qos: Qos::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscription_available: true,
+            subscription_identifiers_available: true,
+            shared_subscription_available: true,
+            handshakes_max: 1_024,
+            connections_max: None,
+            backlog: 1_024,
+        }
+    }
+
+    /// Whether only this machine can reach the listener: 127.0.0.0/8 or ::1.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(self.address.ip())
+    }
+
+    fn check(&self) -> Result<(), InvalidConfig> {
+        if self.name.is_empty() {
+            return Err(InvalidConfig::new(
+                "listeners",
+                "holds a listener without a name",
+            ));
+        }
+        if self.versions == AcceptedVersions::NONE {
+            return Err(self.invalid("versions", "must hold at least one version"));
+        }
+        if self.handshakes_max == 0 {
+            return Err(self.invalid("handshakes_max", AT_LEAST_ONE));
+        }
+        if self.backlog == 0 {
+            return Err(self.invalid("backlog", AT_LEAST_ONE));
+        }
+        Ok(())
+    }
+
+    fn invalid(&self, key: &str, reason: &'static str) -> InvalidConfig {
+        InvalidConfig::new(format!("listeners.{}.{key}", self.name), reason)
+    }
+}
+
+impl Default for ListenerConfig {
+    /// 127.0.0.1:1883, for this machine's anonymous clients.
+    fn default() -> Self {
+        Self::new("default", SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)))
+    }
+}
+
+/// An IPv4 address that is written as IPv6 counts as the IPv4 address.
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// The protocol versions that a listener serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AcceptedVersions {
+    /// MQTT 3.1.
+    pub v3_1: bool,
+    /// MQTT 3.1.1.
+    pub v3_1_1: bool,
+    /// MQTT 5.0.
+    pub v5: bool,
+}
+
+impl AcceptedVersions {
+    /// No version: a place to start from, and an error in a [`Config`].
+    pub const NONE: Self = Self {
+        v3_1: false,
+        v3_1_1: false,
+        v5: false,
+    };
+
+    /// Whether `version` is served.
+    pub const fn accepts(self, version: Version) -> bool {
+        match version {
+            Version::V3_1 => self.v3_1,
+            Version::V3_1_1 => self.v3_1_1,
+            Version::V5 => self.v5,
+        }
+    }
+}
+
+impl Default for AcceptedVersions {
+    /// All three.
+    fn default() -> Self {
+        Self {
+            v3_1: true,
+            v3_1_1: true,
+            v5: true,
+        }
+    }
+}
+
+/// What a full queue does with one more message. It acts on the whole queue, in memory or on disk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Overflow {
+    /// The new message is dropped.
+    #[default]
+    DropNew,
+    /// The oldest messages that were not sent yet are dropped until the new one fits.
+    DropOldest,
+    /// The new message is dropped and the client disconnected with "quota exceeded"; its session stays.
+    Disconnect,
+}
+
+/// What happens to an MQTT 3.x client that publishes where nobody may, below `$SYS/`. (A 5.0 client is told 0x87.)
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SysPublish {
+    /// The message is acknowledged, dropped and counted: 3.x has no way to say no.
+    #[default]
+    Drop,
+    /// The connection is closed.
+    Close,
+}
+
+/// The `$SYS` tree: the broker's own numbers as retained messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SysConfig {
+    /// How often the values are published. None: there is no `$SYS` tree.
+    pub interval: Option<Duration>,
+    /// What happens to a 3.x client that publishes below `$SYS/`.
+    pub publish_3x: SysPublish,
+}
+
+impl SysConfig {
+    fn check(&self) -> Result<(), InvalidConfig> {
+        if self
+            .interval
+            .is_some_and(|interval| interval < Duration::from_millis(100))
+        {
+            return Err(InvalidConfig::new(
+                "sys.interval",
+                "must be at least 100ms, or none",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for SysConfig {
+    fn default() -> Self {
+        Self {
+            interval: Some(Duration::from_secs(10)),
+            publish_3x: SysPublish::default(),
+        }
+    }
+}
+
+/// Every bound that the broker keeps, with the rule at the bound. Bytes are bytes as they cost, not as they are compressed
+/// or shared, unless a field says otherwise.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    // ---- Packets and texts ----
+    /// The largest packet taken from a client, announced as Maximum Packet Size and decided from the fixed header.
+    /// A larger one closes the connection with 0x95.
+    pub packet_bytes_max: u32,
+    /// The same before CONNECT is accepted, when nobody is known yet. Never more than `packet_bytes_max`.
+    pub packet_bytes_max_before_connect: u32,
+    /// Levels in a Topic Name or Topic Filter. Deeper ones are refused as invalid.
+    pub topic_levels_max: u16,
+    /// Bytes in a Client Identifier. A longer one is refused as not valid.
+    pub client_id_bytes_max: u16,
+    /// Takes U+0001 to U+001F and U+007F to U+009F in names, filters and client ids. By default they are refused.
+    pub allow_control_characters: bool,
+    /// Takes the code points that Unicode keeps from being characters, such as U+FFFF. By default they are refused.
+    pub allow_non_characters: bool,
+
+    // ---- Connections ----
+    /// Open connections of all listeners. A further one is closed at once. None: the soft descriptor limit less a reserve.
+    pub connections_max: Option<u32>,
+    /// From accepting a connection to its CONNECT accepted, authentication included. Later it is closed.
+    pub connect_deadline: Duration,
+    /// The longest Keep Alive granted. A 5.0 client that asks for more, or for none, is told this as Server Keep Alive;
+    /// a 3.x client cannot be told and keeps what it asked for. None: as the client asks.
+    pub keep_alive_max: Option<u16>,
+    /// How long a peer may take no byte while bytes wait for it. Then it is closed.
+    pub write_stall_max: Duration,
+    /// How long `shutdown` lets connections drain. Then they are closed as they are.
+    pub shutdown_drain_max: Duration,
+    /// How long accepting pauses when the process has no descriptor left.
+    pub accept_pause: Duration,
+    /// How long an asynchronous hook may take to answer. Then the answer is no.
+    pub hook_deadline: Duration,
+
+    // ---- Flow ----
+    /// QoS 1 and 2 messages taken from one client and not yet acknowledged, announced as Receive Maximum. A 5.0 client
+    /// that sends more is closed with 0x93; a 3.x client is not read further.
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages sent to one client and not yet acknowledged, 5.0 clients that allow more included. Further
+    /// ones wait in the queue.
+    pub inflight_max: u16,
+    /// Topic Aliases that a client may set, announced as Topic Alias Maximum. A higher one is refused with 0x94.
+    pub topic_alias_maximum: u16,
+    /// Topic Aliases set towards one client, where it allows them. Further topics are sent in full.
+    pub topic_alias_out_maximum: u16,
+    /// Bytes of topics that one connection's aliases may hold, in each direction. Inbound, passing it is refused with
+    /// 0x97; outbound, further topics are sent in full.
+    pub alias_bytes_max: usize,
+
+    // ---- Sessions and subscriptions ----
+    /// Sessions, connected or not. A client that would make one more is refused with 0x97.
+    pub sessions_max: u32,
+    /// The longest Session Expiry Interval granted, told to 5.0 clients in CONNACK; Clean Session 0 of 3.x gets it too.
+    /// None: as the client asks.
+    pub session_expiry_max: Option<Duration>,
+    /// Subscriptions of one session. A further one is answered 0x97 (3.1.1: 0x80).
+    pub subscriptions_max: u32,
+
+    // ---- Queues ----
+    /// Messages waiting for one session, sent but unacknowledged ones included. At the limit `overflow` decides.
+    pub queue_messages_max: usize,
+    /// Bytes of the messages waiting for one session, each counted in full. At the limit `overflow` decides.
+    pub queue_bytes_max: usize,
+    /// What a full queue does with one more message.
+    pub overflow: Overflow,
+    /// Queues QoS 0 messages for a session while its client is away. By default they are dropped.
+    pub queue_qos0: bool,
+    /// Bytes queued at QoS 0 for a connected client before the publishers that cause them are read more slowly.
+    pub qos0_lane_bytes_soft: usize,
+    /// Bytes queued at QoS 0 for a connected client. Further QoS 0 messages for it are dropped.
+    pub qos0_lane_bytes_hard: usize,
+    /// The longest that a publisher is read more slowly for the sake of slower receivers. Then their drop rule acts.
+    pub publisher_slow_max: Duration,
+    /// Messages waiting in one shared group for a member that can take them. Further ones are dropped.
+    pub shared_group_queue_messages_max: usize,
+    /// Bytes of those messages. Further ones are dropped.
+    pub shared_group_queue_bytes_max: usize,
+    /// Entries of one connection's cache from topic to receivers. The oldest is forgotten.
+    pub route_cache_entries_max: usize,
+
+    // ---- Retained messages ----
+    /// Retained messages. One for a further topic is not kept, and a QoS 1 or 2 publisher told 0x97.
+    pub retained_messages_max: u64,
+    /// Bytes of retained messages, topic and properties included. The rule is the same. None: half of `memory_bytes_max`.
+    pub retained_bytes_max: Option<u64>,
+    /// How far the replay of retained messages to one new subscription runs ahead of what its client takes.
+    pub replay_bytes_ahead: usize,
+
+    // ---- The whole broker ----
+    /// Bytes of messages and sessions held in memory, each allocation counted once. Near it load is shed in this order:
+    /// no new connections, the loudest QoS 0 publishers slowed, QoS 0 dropped, QoS 1 and 2 refused with 0x97.
+    /// None: half of the memory of the machine, or of the control group if that is less.
+    pub memory_bytes_max: Option<u64>,
+    /// Messages that wait for the store's next commit. At the limit their publishers wait for their acknowledgements.
+    pub commit_queue_messages_max: usize,
+    /// Bytes that one commit of the store takes together.
+    pub commit_batch_bytes_max: usize,
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), InvalidConfig> {
+        self.check_packets()?;
+        self.check_queues()?;
+        self.check_durations()?;
+        let at_least_one = [
+            ("limits.topic_levels_max", u64::from(self.topic_levels_max)),
+            (
+                "limits.client_id_bytes_max",
+                u64::from(self.client_id_bytes_max),
+            ),
+            (
+                "limits.connections_max",
+                self.connections_max.map_or(1, u64::from),
+            ),
+            (
+                "limits.keep_alive_max",
+                self.keep_alive_max.map_or(1, u64::from),
+            ),
+            ("limits.receive_maximum", u64::from(self.receive_maximum)), // [MQTT-3.2.2-26] 0 may not be announced.
+            ("limits.inflight_max", u64::from(self.inflight_max)),
+            ("limits.sessions_max", u64::from(self.sessions_max)),
+            (
+                "limits.subscriptions_max",
+                u64::from(self.subscriptions_max),
+            ),
+            (
+                "limits.memory_bytes_max",
+                self.memory_bytes_max.unwrap_or(1),
+            ),
+        ];
+        match at_least_one.into_iter().find(|&(_, value)| value == 0) {
+            Some((setting, _)) => Err(InvalidConfig::new(setting, AT_LEAST_ONE)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_packets(&self) -> Result<(), InvalidConfig> {
+        let both = [
+            ("limits.packet_bytes_max", self.packet_bytes_max),
+            (
+                "limits.packet_bytes_max_before_connect",
+                self.packet_bytes_max_before_connect,
+            ),
+        ];
+        for (setting, value) in both {
+            if !(PACKET_BYTES_LEAST..=PACKET_BYTES_LIMIT).contains(&value) {
+                return Err(InvalidConfig::new(
+                    setting,
+                    "must be from 64 to 268435460 bytes",
+                ));
+            }
+        }
+        if self.packet_bytes_max_before_connect > self.packet_bytes_max {
+            let reason = "must not be more than limits.packet_bytes_max";
+            return Err(InvalidConfig::new(
+                "limits.packet_bytes_max_before_connect",
+                reason,
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_queues(&self) -> Result<(), InvalidConfig> {
+        let at_least_one = [
+            ("limits.queue_messages_max", self.queue_messages_max),
+            ("limits.queue_bytes_max", self.queue_bytes_max),
+            ("limits.qos0_lane_bytes_soft", self.qos0_lane_bytes_soft),
+            (
+                "limits.shared_group_queue_messages_max",
+                self.shared_group_queue_messages_max,
+            ),
+            (
+                "limits.shared_group_queue_bytes_max",
+                self.shared_group_queue_bytes_max,
+            ),
+            (
+                "limits.route_cache_entries_max",
+                self.route_cache_entries_max,
+            ),
+            ("limits.replay_bytes_ahead", self.replay_bytes_ahead),
+            (
+                "limits.commit_queue_messages_max",
+                self.commit_queue_messages_max,
+            ),
+            ("limits.commit_batch_bytes_max", self.commit_batch_bytes_max),
+        ];
+        if let Some((setting, _)) = at_least_one.into_iter().find(|&(_, value)| value == 0) {
+            return Err(InvalidConfig::new(setting, AT_LEAST_ONE));
+        }
+        if self.qos0_lane_bytes_hard < self.qos0_lane_bytes_soft {
+            let reason = "must not be less than limits.qos0_lane_bytes_soft";
+            return Err(InvalidConfig::new("limits.qos0_lane_bytes_hard", reason));
+        }
+        Ok(())
+    }
+
+    fn check_durations(&self) -> Result<(), InvalidConfig> {
+        let positive = [
+            ("limits.connect_deadline", self.connect_deadline),
+            ("limits.write_stall_max", self.write_stall_max),
+            ("limits.accept_pause", self.accept_pause),
+            ("limits.hook_deadline", self.hook_deadline),
+        ];
+        match positive.into_iter().find(|(_, value)| value.is_zero()) {
+            Some((setting, _)) => Err(InvalidConfig::new(setting, "must be more than 0s")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: 16 * 1024 * 1024,
+            packet_bytes_max_before_connect: 128 * 1024,
+            topic_levels_max: 128,
+            // No less than the wire allows: long ids are common, and the packet limit before CONNECT bounds them already.
+            client_id_bytes_max: u16::MAX,
+            allow_control_characters: false,
+            allow_non_characters: false,
+
+            connections_max: None,
+            connect_deadline: Duration::from_secs(10),
+            keep_alive_max: None,
+            write_stall_max: Duration::from_secs(60),
+            shutdown_drain_max: Duration::from_secs(5),
+            accept_pause: Duration::from_millis(500),
+            hook_deadline: Duration::from_secs(5),
+
+            receive_maximum: 1_000,
+            inflight_max: 1_000,
+            topic_alias_maximum: 32,
+            topic_alias_out_maximum: 32,
+            alias_bytes_max: 4 * KIB,
+
+            sessions_max: 10_000_000,
+            session_expiry_max: None,
+            subscriptions_max: 10_000,
+
+            queue_messages_max: 50_000,
+            queue_bytes_max: 64 * MIB,
+            overflow: Overflow::DropNew,
+            queue_qos0: false,
+            qos0_lane_bytes_soft: 256 * KIB,
+            qos0_lane_bytes_hard: MIB,
+            publisher_slow_max: Duration::from_millis(500),
+            shared_group_queue_messages_max: 50_000,
+            shared_group_queue_bytes_max: 64 * MIB,
+            route_cache_entries_max: 64,
+
+            retained_messages_max: 10_000_000,
+            retained_bytes_max: None,
+            replay_bytes_ahead: 256 * KIB,
+
+            memory_bytes_max: None,
+            commit_queue_messages_max: 16_384,
+            commit_batch_bytes_max: 4 * MIB,
+        }
+    }
+}
+
+const AT_LEAST_ONE: &str = "must be at least 1";
+
+/// A setting whose value cannot work.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InvalidConfig {
+    setting: String,
+    reason: &'static str,
+}
+
+impl InvalidConfig {
+    fn new(setting: impl Into<String>, reason: &'static str) -> Self {
+        Self {
+            setting: setting.into(),
+            reason,
+        }
+    }
+
+    /// The setting as it is written in a configuration file, such as `limits.receive_maximum`.
+    pub fn setting(&self) -> &str {
+        &self.setting
+    }
+
+    /// What is wrong with it, as the rest of a sentence that begins with the setting.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.setting, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(setting: &str, change: impl FnOnce(&mut Config)) {
+        let mut config = Config {
+            listeners: vec![ListenerConfig::default()],
+            ..Config::default()
+        };
+        change(&mut config);
+        let error = config.check().expect_err("the value cannot work");
+        assert_eq!(error.setting(), setting, "{error}");
+    }
+
+    #[test]
+    fn the_defaults_pass_their_own_check() {
+        assert_eq!(Config::default().check(), Ok(()));
+        assert_eq!(ListenerConfig::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_by_name() {
+        refused("limits.packet_bytes_max", |config| {
+            config.limits.packet_bytes_max = 2
+        });
+        refused("limits.packet_bytes_max", |config| {
+            config.limits.packet_bytes_max = 268_435_461
+        });
+        refused("limits.packet_bytes_max_before_connect", |config| {
+            config.limits.packet_bytes_max_before_connect = config.limits.packet_bytes_max + 1;
+        });
+        refused("limits.receive_maximum", |config| {
+            config.limits.receive_maximum = 0
+        });
+        refused("limits.connections_max", |config| {
+            config.limits.connections_max = Some(0)
+        });
+        refused("limits.queue_messages_max", |config| {
+            config.limits.queue_messages_max = 0
+        });
+        refused("limits.qos0_lane_bytes_hard", |config| {
+            config.limits.qos0_lane_bytes_hard = 1
+        });
+        refused("limits.connect_deadline", |config| {
+            config.limits.connect_deadline = Duration::ZERO
+        });
+        refused("sys.interval", |config| {
+            config.sys.interval = Some(Duration::ZERO)
+        });
+        refused("listeners.default.versions", |config| {
+            config.listeners.first_mut().expect("one listener").versions = AcceptedVersions::NONE;
+        });
+    }
+
+    #[test]
+    fn two_listeners_share_neither_name_nor_address() {
+        refused("listeners.default.name", |config| {
+            config.listeners.push(ListenerConfig::default())
+        });
+        refused("listeners.second.address", |config| {
+            config.listeners.push(ListenerConfig {
+                name: "second".to_owned(),
+                ..ListenerConfig::default()
+            });
+        });
+        let free = |name| ListenerConfig::new(name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let config = Config {
+            listeners: vec![free("a"), free("b")],
+            ..Config::default()
+        };
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn anonymous_clients_are_allowed_on_loopback_only() {
+        let allowed = |address: &str| {
+            ListenerConfig::new("x", address.parse().expect("an address")).allow_anonymous
+        };
+        for address in [
+            "127.0.0.1:1883",
+            "127.8.9.1:0",
+            "[::1]:1883",
+            "[::ffff:127.0.0.1]:1883",
+        ] {
+            assert!(allowed(address), "{address}");
+        }
+        for address in [
+            "0.0.0.0:1883",
+            "[::]:1883",
+            "192.168.1.2:1883",
+            "[fe80::1]:1883",
+        ] {
+            assert!(!allowed(address), "{address}");
+        }
+    }
+}
