@@ -1,0 +1,100 @@
+//! Retained messages, in which the higher number wins.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use dunlin_codec::TopicName;
+
+use crate::backend::RetainedRecord;
+use crate::id::NamespaceNo;
+
+/// How many removals of retained messages a store remembers, so that an older message that comes later does not bring
+/// the topic back. A submission would have to be overtaken by more removals than this to do harm; the memory they take
+/// is at most some 20 MB.
+pub const TOMBSTONES_MAX: usize = 65_536;
+
+type Key = (NamespaceNo, TopicName);
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct RetainedTable {
+    records: BTreeMap<Key, RetainedRecord>,
+    tombstones: Tombstones,
+    /// Above every number seen.
+    next: u64,
+}
+
+impl RetainedTable {
+    pub(super) fn put(&mut self, record: RetainedRecord) {
+        let key = (record.namespace, record.message.topic.clone());
+        if self.is_outdated(&key, record.number) {
+            return;
+        }
+        self.tombstones.remove(&key);
+        self.records.insert(key, record);
+    }
+
+    pub(super) fn remove(&mut self, namespace: NamespaceNo, topic: &TopicName, number: u64) {
+        let key = (namespace, topic.clone());
+        if self.is_outdated(&key, number) {
+            return;
+        }
+        self.records.remove(&key);
+        self.tombstones.insert(key, number);
+    }
+
+    pub(super) fn get(&self, namespace: NamespaceNo, topic: &TopicName) -> Option<&RetainedRecord> {
+        self.records.get(&(namespace, topic.clone()))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RetainedRecord> {
+        self.records.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// No submission is older than the opening of the store, so nothing can bring back what was removed before.
+    pub(super) fn forget_removals(&mut self) {
+        self.tombstones = Tombstones::default();
+    }
+
+    fn is_outdated(&mut self, key: &Key, number: u64) -> bool {
+        self.next = self.next.max(number.saturating_add(1));
+        let stored = self.records.get(key).map(|record| record.number);
+        let newest = stored.or_else(|| self.tombstones.number(key));
+        newest.is_some_and(|newest| number <= newest)
+    }
+}
+
+/// The numbers of the newest removals.
+#[derive(Clone, Debug, Default)]
+struct Tombstones {
+    numbers: HashMap<Key, u64>,
+    /// Oldest first, at most [`TOMBSTONES_MAX`]; some may be out of date, as their topic came back or went again.
+    order: VecDeque<(Key, u64)>,
+}
+
+impl Tombstones {
+    fn number(&self, key: &Key) -> Option<u64> {
+        self.numbers.get(key).copied()
+    }
+
+    fn insert(&mut self, key: Key, number: u64) {
+        if self.order.len() == TOMBSTONES_MAX
+            && let Some((oldest, number)) = self.order.pop_front()
+            && self.number(&oldest) == Some(number)
+        {
+            self.numbers.remove(&oldest);
+        }
+        self.numbers.insert(key.clone(), number);
+        self.order.push_back((key, number));
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.numbers.remove(key);
+    }
+}
