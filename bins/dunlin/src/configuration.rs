@@ -1,0 +1,561 @@
+//! From what was said in the file, the environment and on the command line to one [`Configuration`].
+//!
+//! Each source says the same thing, a list of [`Assignment`]s in rising order. They are applied here, in one place, so
+//! that a slip is answered in the same words wherever it was made, and with the place where it was made.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+
+use dunlin_broker::{Config, ListenerConfig};
+
+use crate::nearest::nearest;
+use crate::problem::{Origin, Problem};
+use crate::settings::{LISTENER, SECTIONS, Setting};
+use crate::telemetry;
+
+/// The port that MQTT clients try when they are told none.
+const PORT: u16 = 1883;
+
+/// Everything that one start of `dunlin` needs to know.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Configuration {
+    pub(crate) broker: Config,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) log: telemetry::LogConfig,
+    pub(crate) runtime: RuntimeConfig,
+}
+
+/// How the process runs.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct RuntimeConfig {
+    /// None: one per core.
+    pub(crate) worker_threads: Option<usize>,
+}
+
+/// One setting given one value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Assignment {
+    /// `limits.receive_maximum`, `listeners.lan.address`, `data_dir`.
+    pub(crate) path: String,
+    pub(crate) value: String,
+    pub(crate) origin: Origin,
+}
+
+/// What all sources said together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    /// In rising order: a later one wins.
+    pub(crate) assignments: Vec<Assignment>,
+    /// Addresses that replace all listeners of the assignments, if there are any.
+    pub(crate) listen: Vec<Listen>,
+    /// Where it was said that the listeners of `listen` take anonymous clients.
+    pub(crate) allow_anonymous: Option<Origin>,
+}
+
+/// One `--listen`.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    pub(crate) address: String,
+    pub(crate) origin: Origin,
+}
+
+/// A configuration, and whether anybody said where to listen.
+#[derive(Debug)]
+pub(crate) struct Assembled {
+    pub(crate) configuration: Configuration,
+    /// The listeners are the ones that stand for having said nothing.
+    pub(crate) default_listeners: bool,
+}
+
+/// Applies the assignments and checks the result. All problems are found before any is reported.
+pub(crate) fn assemble(sources: Sources) -> Result<Assembled, Vec<Problem>> {
+    let mut assembly = Assembly::default();
+    for assignment in sources.assignments {
+        assembly.apply(assignment);
+    }
+    assembly.finish(&sources.listen, sources.allow_anonymous)
+}
+
+#[derive(Default)]
+struct Assembly {
+    configuration: Configuration,
+    /// Listeners in the order in which they were first named, each with what was said about it.
+    listeners: Vec<(String, Vec<Assignment>)>,
+    /// Where each setting got its value.
+    origins: HashMap<String, Origin>,
+    problems: Vec<Problem>,
+}
+
+impl Assembly {
+    fn apply(&mut self, assignment: Assignment) {
+        self.origins.insert(assignment.path.clone(), assignment.origin.clone());
+        if let Some((name, key)) = listener_path(&assignment.path) {
+            let (name, key) = (name.to_owned(), key.to_owned());
+            return self.note_listener(&name, Assignment { path: key, ..assignment });
+        }
+        let found = SECTIONS.iter().find_map(|section| {
+            section.settings.iter().find(|setting| section.path(setting.key) == assignment.path)
+        });
+        match found {
+            Some(setting) => self.set_global(setting, &assignment),
+            None => self.problems.push(Problem::new(assignment.origin, unknown(&assignment.path))),
+        }
+    }
+
+    fn set_global(&mut self, setting: &Setting<Configuration>, assignment: &Assignment) {
+        if let Err(expected) = (setting.read)(&mut self.configuration, &assignment.value) {
+            self.problems.push(wrong_value(&assignment.path, assignment, &expected));
+        }
+    }
+
+    fn note_listener(&mut self, name: &str, assignment: Assignment) {
+        match self.listeners.iter_mut().find(|(other, _)| other == name) {
+            Some((_, assignments)) => assignments.push(assignment),
+            None => self.listeners.push((name.to_owned(), vec![assignment])),
+        }
+    }
+
+    fn finish(
+        mut self,
+        listen: &[Listen],
+        anonymous: Option<Origin>,
+    ) -> Result<Assembled, Vec<Problem>> {
+        let named = !self.listeners.is_empty();
+        // Listeners that `--listen` replaces are still read, so that a slip in the file shows at once and not later.
+        let mut listeners = self.named_listeners();
+        if let Some(origin) = &anonymous
+            && listen.is_empty()
+            && named
+        {
+            let message = "goes with --listen: a listener of the file takes anonymous clients if \
+                           `allow_anonymous = true` stands in its own section";
+            self.problems.push(Problem::new(origin.clone(), message));
+        }
+        if !listen.is_empty() {
+            listeners = self.said_listeners(listen, anonymous.is_some());
+        }
+        let default_listeners = listen.is_empty() && !named;
+        if default_listeners {
+            listeners = loopback_listeners();
+        }
+        self.refuse_open_listeners(&listeners);
+        self.configuration.broker.listeners = listeners;
+        self.check();
+        if self.problems.is_empty() {
+            Ok(Assembled { configuration: self.configuration, default_listeners })
+        } else {
+            Err(self.problems)
+        }
+    }
+
+    fn named_listeners(&mut self) -> Vec<ListenerConfig> {
+        let drafts = std::mem::take(&mut self.listeners);
+        drafts
+            .into_iter()
+            .filter_map(|(name, assignments)| self.named_listener(&name, &assignments))
+            .collect()
+    }
+
+    /// The address comes first, since what is said without words depends on it.
+    fn named_listener(&mut self, name: &str, assignments: &[Assignment]) -> Option<ListenerConfig> {
+        let first = assignments.first()?;
+        let legal = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+        if name.is_empty() || !name.chars().all(legal) {
+            let message =
+                format!("the listener's name {name:?} may hold letters, digits, `_` and `-` only");
+            self.problems.push(Problem::new(first.origin.clone(), message));
+            return None;
+        }
+        if !assignments.iter().any(|assignment| assignment.path == "address") {
+            let message =
+                format!("[listeners.{name}] says no `address`, such as \"127.0.0.1:{PORT}\"");
+            self.problems.push(Problem::new(first.origin.clone(), message));
+        }
+        let mut listener = ListenerConfig::default();
+        let (address, rest): (Vec<_>, Vec<_>) =
+            assignments.iter().partition(|each| each.path == "address");
+        self.set_listener(&mut listener, name, &address);
+        listener = ListenerConfig::new(name, listener.address);
+        self.set_listener(&mut listener, name, &rest);
+        Some(listener)
+    }
+
+    fn set_listener(
+        &mut self,
+        listener: &mut ListenerConfig,
+        name: &str,
+        assignments: &[&Assignment],
+    ) {
+        for assignment in assignments {
+            let path = format!("listeners.{name}.{}", assignment.path);
+            let Some(setting) = LISTENER.iter().find(|setting| setting.key == assignment.path)
+            else {
+                self.problems.push(Problem::new(assignment.origin.clone(), unknown(&path)));
+                continue;
+            };
+            if let Err(expected) = (setting.read)(listener, &assignment.value) {
+                self.problems.push(wrong_value(&path, assignment, &expected));
+            }
+        }
+    }
+
+    /// The listeners of `--listen`: one for each address of the host.
+    fn said_listeners(&mut self, listen: &[Listen], anonymous: bool) -> Vec<ListenerConfig> {
+        let mut listeners: Vec<ListenerConfig> = Vec::new();
+        for Listen { address, origin } in listen {
+            let addresses = match resolve(address) {
+                Ok(addresses) => addresses,
+                Err(message) => {
+                    self.problems.push(Problem::new(origin.clone(), message));
+                    continue;
+                }
+            };
+            for address in addresses {
+                let name = format!("listen-{}", listeners.len() + 1);
+                self.origins.insert(format!("listeners.{name}.address"), origin.clone());
+                let mut listener = ListenerConfig::new(name, address);
+                listener.allow_anonymous |= anonymous;
+                listeners.push(listener);
+            }
+        }
+        listeners
+    }
+
+    /// A listener that other machines reach must be open to everybody on purpose, never by oversight.
+    fn refuse_open_listeners(&mut self, listeners: &[ListenerConfig]) {
+        for listener in
+            listeners.iter().filter(|listener| !listener.is_loopback() && !listener.allow_anonymous)
+        {
+            let origin = self.origin(&format!("listeners.{}.address", listener.name));
+            let remedy = match origin {
+                Origin::Flag(_) => "add --allow-anonymous".to_owned(),
+                Origin::Variable(ref name) if name == "DUNLIN_LISTEN" => {
+                    "set DUNLIN_ALLOW_ANONYMOUS=true".to_owned()
+                }
+                Origin::File { .. } | Origin::Variable(_) | Origin::Default => {
+                    format!(
+                        "put `allow_anonymous = true` into its section [listeners.{}]",
+                        listener.name
+                    )
+                }
+            };
+            let message = format!(
+                "{} can be reached from other machines, and no authentication is set up: {remedy} to let every client in, \
+                 or listen on 127.0.0.1",
+                listener.address
+            );
+            self.problems.push(Problem::new(origin, message));
+        }
+    }
+
+    fn check(&mut self) {
+        if let Err(invalid) = self.configuration.broker.check() {
+            let origin = self.origin(invalid.setting());
+            self.problems.push(Problem::new(
+                origin,
+                format!("`{}` {}", invalid.setting(), invalid.reason()),
+            ));
+        }
+        if self.configuration.runtime.worker_threads == Some(0) {
+            let origin = self.origin("runtime.worker_threads");
+            self.problems.push(Problem::new(origin, "`runtime.worker_threads` must be at least 1"));
+        }
+    }
+
+    fn origin(&self, path: &str) -> Origin {
+        self.origins.get(path).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+/// The name and the key of `listeners.NAME.KEY`.
+fn listener_path(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix("listeners.")?.rsplit_once('.')
+}
+
+fn wrong_value(path: &str, assignment: &Assignment, expected: &str) -> Problem {
+    Problem::new(
+        assignment.origin.clone(),
+        format!("`{path}` must be {expected}, not `{}`", assignment.value),
+    )
+}
+
+/// What to say about a key that nobody knows.
+fn unknown(path: &str) -> String {
+    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let advice = if path.starts_with("listeners.") {
+        nearest(key, LISTENER.iter().map(|setting| setting.key))
+            .map(|near| format!("did you mean `{near}`?"))
+    } else {
+        nearest_setting(section, key)
+    };
+    let fallback = || "`dunlin config --defaults` shows every key".to_owned();
+    format!("unknown key `{path}`: {}", advice.unwrap_or_else(fallback))
+}
+
+/// The same key in its right section, or a slip in this section, or in the section's name.
+fn nearest_setting(section: &str, key: &str) -> Option<String> {
+    let right =
+        SECTIONS.iter().find(|other| other.settings.iter().any(|setting| setting.key == key));
+    if let Some(right) = right {
+        return Some(if right.name.is_empty() {
+            format!("`{key}` stands above all sections")
+        } else {
+            format!("`{key}` belongs into [{}]", right.name)
+        });
+    }
+    if let Some(known) = SECTIONS.iter().find(|other| other.name == section) {
+        let near = nearest(key, known.settings.iter().map(|setting| setting.key));
+        if let Some(near) = near {
+            return Some(format!("did you mean `{near}`?"));
+        }
+    }
+    let everywhere = SECTIONS
+        .iter()
+        .flat_map(|other| other.settings.iter().map(move |setting| (other, setting.key)));
+    let near = nearest(key, everywhere.clone().map(|(_, key)| key))?;
+    let (home, near) = everywhere.into_iter().find(|&(_, key)| key == near)?;
+    Some(format!("did you mean `{}`?", home.path(near)))
+}
+
+/// Where a broker listens that was told nothing: on this machine, for this machine.
+fn loopback_listeners() -> Vec<ListenerConfig> {
+    let v4 = ListenerConfig::new("local", SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
+    let v6 = ListenerConfig::new("local-ipv6", SocketAddr::from((Ipv6Addr::LOCALHOST, PORT)));
+    // Where IPv6 is switched off, ::1 cannot be bound at all, whatever the port.
+    let has_v6 = TcpListener::bind((IpAddr::V6(Ipv6Addr::LOCALHOST), 0)).is_ok();
+    if has_v6 { vec![v4, v6] } else { vec![v4] }
+}
+
+fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
+    let advice = format!(
+        "must be HOST:PORT such as 127.0.0.1:{PORT}, [::1]:{PORT} or localhost:{PORT}, not `{address}`"
+    );
+    if let Ok(address) = address.parse() {
+        return Ok(vec![address]);
+    }
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return Err(advice);
+    };
+    if host.is_empty() || host.contains(':') || port.parse::<u16>().is_err() {
+        return Err(advice);
+    }
+    match address.to_socket_addrs() {
+        Ok(found) => {
+            let mut addresses: Vec<SocketAddr> = Vec::new();
+            for address in found {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            Ok(addresses)
+        }
+        Err(error) => Err(format!("the host of `{address}` is not known here: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(line: usize) -> Origin {
+        Origin::File { name: "dunlin.toml".into(), line }
+    }
+
+    fn sources(assignments: &[(&str, &str)]) -> Sources {
+        let numbered = assignments.iter().enumerate();
+        let assignments = numbered.map(|(index, &(path, value))| Assignment {
+            path: path.to_owned(),
+            value: value.to_owned(),
+            origin: line(index + 1),
+        });
+        Sources { assignments: assignments.collect(), ..Sources::default() }
+    }
+
+    fn listen(addresses: &[&str]) -> Vec<Listen> {
+        let origin = |address: &str| Origin::Flag(format!("--listen {address}"));
+        addresses
+            .iter()
+            .map(|&address| Listen { address: address.to_owned(), origin: origin(address) })
+            .collect()
+    }
+
+    #[track_caller]
+    fn refused(sources: Sources, expected: &[&str]) {
+        let problems = assemble(sources).expect_err("the configuration has problems");
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, expected);
+    }
+
+    fn assembled(sources: Sources) -> Configuration {
+        assemble(sources).expect("the configuration is fine").configuration
+    }
+
+    #[test]
+    fn a_later_assignment_wins() {
+        let config =
+            assembled(sources(&[("limits.receive_maximum", "5"), ("limits.receive_maximum", "6")]));
+        assert_eq!(config.broker.limits.receive_maximum, 6);
+    }
+
+    #[test]
+    fn without_a_word_it_listens_on_loopback_for_anonymous_clients() {
+        let Assembled { configuration, default_listeners } =
+            assemble(Sources::default()).expect("defaults");
+        assert!(default_listeners);
+        let addresses: Vec<String> = configuration
+            .broker
+            .listeners
+            .iter()
+            .map(|listener| listener.address.to_string())
+            .collect();
+        assert_eq!(addresses.first().map(String::as_str), Some("127.0.0.1:1883"));
+        assert!(addresses.len() == 1 || addresses.get(1).map(String::as_str) == Some("[::1]:1883"));
+        assert!(configuration.broker.listeners.iter().all(|listener| listener.allow_anonymous));
+    }
+
+    #[test]
+    fn slips_are_answered_with_the_nearest_key() {
+        refused(
+            sources(&[
+                ("limits.recieve_maximum", "5"),
+                ("limit.packet_bytes_max", "5"),
+                ("data_dri", "/var"),
+                ("sys.data_dir", "/var"),
+                ("listeners.lan.adress", "127.0.0.1:1"),
+                ("listeners.lan.address", "127.0.0.1:1"),
+                ("limits.colour", "red"),
+            ]),
+            &[
+                "dunlin.toml:1: unknown key `limits.recieve_maximum`: did you mean `receive_maximum`?",
+                "dunlin.toml:2: unknown key `limit.packet_bytes_max`: `packet_bytes_max` belongs into [limits]",
+                "dunlin.toml:3: unknown key `data_dri`: did you mean `data_dir`?",
+                "dunlin.toml:4: unknown key `sys.data_dir`: `data_dir` stands above all sections",
+                "dunlin.toml:7: unknown key `limits.colour`: `dunlin config --defaults` shows every key",
+                "dunlin.toml:5: unknown key `listeners.lan.adress`: did you mean `address`?",
+            ],
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_named_with_what_they_must_be() {
+        refused(
+            sources(&[
+                ("limits.receive_maximum", "many"),
+                ("limits.overflow", "drop"),
+                ("limits.queue_qos0", "1"),
+            ]),
+            &[
+                "dunlin.toml:1: `limits.receive_maximum` must be a whole number from 0 to 65535, not `many`",
+                "dunlin.toml:2: `limits.overflow` must be one of \"drop_new\", \"drop_oldest\", \"disconnect\", not `drop`",
+                "dunlin.toml:3: `limits.queue_qos0` must be true or false, not `1`",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_the_library_refuses_is_shown_where_it_was_written() {
+        refused(
+            sources(&[("limits.queue_qos0", "true"), ("limits.receive_maximum", "0")]),
+            &["dunlin.toml:2: `limits.receive_maximum` must be at least 1"],
+        );
+        refused(
+            sources(&[
+                ("listeners.a.address", "127.0.0.1:7"),
+                ("listeners.b.address", "127.0.0.1:7"),
+            ]),
+            &["dunlin.toml:2: `listeners.b.address` is the address of another listener too"],
+        );
+    }
+
+    #[test]
+    fn a_listener_for_other_machines_must_allow_anonymous_clients_in_its_own_section() {
+        let lan = [
+            ("listeners.lan.address", "0.0.0.0:1883"),
+            ("listeners.local.address", "127.0.0.1:1884"),
+        ];
+        refused(
+            sources(&lan),
+            &[
+                "dunlin.toml:1: 0.0.0.0:1883 can be reached from other machines, and no authentication is set up: \
+               put `allow_anonymous = true` into its section [listeners.lan] to let every client in, or listen on 127.0.0.1",
+            ],
+        );
+        let mut elsewhere = lan.to_vec();
+        elsewhere.push(("listeners.local.allow_anonymous", "true"));
+        assert!(assemble(sources(&elsewhere)).is_err());
+        let mut its_own = lan.to_vec();
+        its_own.push(("listeners.lan.allow_anonymous", "true"));
+        assert!(
+            assembled(sources(&its_own))
+                .broker
+                .listeners
+                .iter()
+                .all(|listener| listener.allow_anonymous)
+        );
+    }
+
+    #[test]
+    fn listen_replaces_the_listeners_and_has_its_own_permission() {
+        let file = [("listeners.local.address", "127.0.0.1:1884")];
+        let said = Sources { listen: listen(&["127.0.0.1:0", "[::1]:7"]), ..sources(&file) };
+        let names: Vec<String> = assembled(said)
+            .broker
+            .listeners
+            .into_iter()
+            .map(|listener| listener.address.to_string())
+            .collect();
+        assert_eq!(names, ["127.0.0.1:0", "[::1]:7"]);
+
+        let open = Sources { listen: listen(&["0.0.0.0:7"]), ..Sources::default() };
+        refused(
+            open.clone(),
+            &[
+                "--listen 0.0.0.0:7: 0.0.0.0:7 can be reached from other machines, and no authentication is set up: \
+               add --allow-anonymous to let every client in, or listen on 127.0.0.1",
+            ],
+        );
+        let permitted =
+            Sources { allow_anonymous: Some(Origin::Flag("--allow-anonymous".to_owned())), ..open };
+        assert!(assemble(permitted).is_ok());
+    }
+
+    #[test]
+    fn the_flag_alone_opens_no_listener_of_the_file() {
+        let said = Sources {
+            allow_anonymous: Some(Origin::Flag("--allow-anonymous".to_owned())),
+            ..sources(&[("listeners.local.address", "127.0.0.1:1884")])
+        };
+        refused(
+            said,
+            &[
+                "--allow-anonymous: goes with --listen: a listener of the file takes anonymous clients if \
+               `allow_anonymous = true` stands in its own section",
+            ],
+        );
+    }
+
+    #[test]
+    fn bad_addresses_of_listen() {
+        for bad in ["1883", "127.0.0.1", "127.0.0.1:", ":1883", "127.0.0.1:99999", "::1:1883"] {
+            let problems =
+                assemble(Sources { listen: listen(&[bad]), ..Sources::default() }).expect_err(bad);
+            let text = problems.first().expect("one problem").to_string();
+            assert!(text.contains("must be HOST:PORT such as"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_listener_needs_an_address_and_a_plain_name() {
+        refused(
+            sources(&[
+                ("listeners.lan.maximum_qos", "1"),
+                ("listeners.a b.address", "127.0.0.1:1"),
+            ]),
+            &[
+                "dunlin.toml:1: [listeners.lan] says no `address`, such as \"127.0.0.1:1883\"",
+                "dunlin.toml:2: the listener's name \"a b\" may hold letters, digits, `_` and `-` only",
+            ],
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! Why `dunlin` did not run to a good end, and the exit code that says so to scripts.
+
+use std::fmt;
+
+use crate::problem::Problem;
+
+/// The end of a run that was not asked for. Its text is one line per thing to put right.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The broker or its runtime failed.
+    Run(String),
+    /// The command line was not understood.
+    Usage(String),
+    /// The configuration was refused.
+    Configuration(Vec<Problem>),
+    /// An address could not be opened.
+    Listen(String),
+    /// The data directory cannot be used.
+    DataDir(String),
+}
+
+impl Failure {
+    /// Part of the interface: `--help` and `docs/CONFIGURATION.md` list these.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Run(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Configuration(_) => 3,
+            Self::Listen(_) => 4,
+            Self::DataDir(_) => 5,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(problems) => {
+                problems.iter().try_for_each(|problem| writeln!(f, "dunlin: {problem}"))
+            }
+            Self::Run(message)
+            | Self::Usage(message)
+            | Self::Listen(message)
+            | Self::DataDir(message) => {
+                writeln!(f, "dunlin: {message}")
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The configuration file: reading it with the line of each value, and writing the whole of it with its comments.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::rc::Rc;
+
+use dunlin_broker::ListenerConfig;
+use toml::Spanned;
+use toml::de::{DeArray, DeInteger, DeTable, DeValue};
+
+use crate::configuration::{Assignment, Configuration};
+use crate::problem::{Origin, Problem};
+use crate::settings::{LISTENER, SECTIONS, Setting};
+
+/// Reads the file at `path`.
+pub(crate) fn read(path: &Path) -> Result<Vec<Assignment>, Vec<Problem>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let origin = Origin::Flag(format!("configuration file {name}"));
+        vec![Problem::new(origin, format!("cannot be read: {error}"))]
+    })?;
+    parse(&name, &text)
+}
+
+/// Every `key = value` of `text` in the order of the lines.
+pub(crate) fn parse(name: &str, text: &str) -> Result<Vec<Assignment>, Vec<Problem>> {
+    let mut walk = Walk { name: name.into(), text, found: Vec::new(), problems: Vec::new() };
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let origin = walk.origin(error.span().map_or(0, |span| span.start));
+            let message = error.message().lines().collect::<Vec<_>>().join(", ");
+            return Err(vec![Problem::new(origin, message)]);
+        }
+    };
+    walk.table("", table.get_ref());
+    if !walk.problems.is_empty() {
+        return Err(walk.problems);
+    }
+    walk.found.sort_by_key(|(offset, _)| *offset);
+    Ok(walk.found.into_iter().map(|(_, assignment)| assignment).collect())
+}
+
+struct Walk<'a> {
+    name: Rc<str>,
+    text: &'a str,
+    /// With the offset of the key, since the parser's tables are sorted by name.
+    found: Vec<(usize, Assignment)>,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let path = if prefix.is_empty() {
+                key.get_ref().to_string()
+            } else {
+                format!("{prefix}.{}", key.get_ref())
+            };
+            let offset = key.span().start;
+            if let DeValue::Table(inner) = value.get_ref() {
+                self.inner_table(&path, offset, inner);
+            } else {
+                let value = text_of(value.get_ref());
+                let origin = self.origin(offset);
+                self.found.push((offset, Assignment { path, value, origin }));
+            }
+        }
+    }
+
+    /// Sections are one deep, listeners two. A table elsewhere is somebody's idea of a value.
+    fn inner_table(&mut self, path: &str, offset: usize, table: &DeTable<'_>) {
+        let is_listener = path.strip_prefix("listeners.").is_some_and(|name| !name.contains('.'));
+        let is_section = path == "listeners" || !path.contains('.');
+        if !is_section && !is_listener {
+            let message = format!("`{path}` must be a value, not a table");
+            return self.problems.push(Problem::new(self.origin(offset), message));
+        }
+        if is_listener && table.is_empty() {
+            let message = format!("[{path}] says no `address`");
+            return self.problems.push(Problem::new(self.origin(offset), message));
+        }
+        let is_known = path == "listeners" || SECTIONS.iter().any(|section| section.name == path);
+        if table.is_empty() && !is_known && !is_listener {
+            return self
+                .problems
+                .push(Problem::new(self.origin(offset), format!("unknown section [{path}]")));
+        }
+        self.table(path, table);
+    }
+
+    fn origin(&self, offset: usize) -> Origin {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        Origin::File { name: Rc::clone(&self.name), line: before.matches('\n').count() + 1 }
+    }
+}
+
+/// A TOML value as the text that the notations read.
+fn text_of(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(integer) => decimal(integer),
+        DeValue::Float(float) => float.to_string(),
+        DeValue::Boolean(boolean) => boolean.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(array) => list_of(array),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+/// TOML also has `0x10`, `0o17` and `0b11`; what is too large to be a number stays as it was written.
+fn decimal(integer: &DeInteger<'_>) -> String {
+    let value = i128::from_str_radix(integer.as_str(), integer.radix());
+    value.map_or_else(|_| integer.to_string(), |value| value.to_string())
+}
+
+fn list_of(array: &DeArray<'_>) -> String {
+    let items: Vec<String> = array.iter().map(Spanned::get_ref).map(text_of).collect();
+    items.join(", ")
+}
+
+const HEAD: &str = "\
+# The configuration of dunlin, an MQTT broker.
+#
+# Every key is here with its value. A file holds only what differs: what it leaves out is as in
+# `dunlin config --defaults`. Bytes are numbers or \"64 KiB\", \"16 MiB\", \"1 GiB\"; times are \"500ms\", \"10s\", \"5min\",
+# \"2h\", \"7d\". Each key can also be given as a variable, `DUNLIN_LIMITS_OVERFLOW=drop_oldest`, which wins over the file;
+# options of the command line win over both.
+";
+
+const LISTENERS: &str = "\
+# Where clients connect: a section [listeners.NAME] each. The name appears in logs and metrics.
+";
+
+const NO_LISTENERS: &str = "\
+# There is none, so the broker listens on 127.0.0.1:1883 and [::1]:1883 and lets this machine's clients in. For instance:
+#
+";
+
+/// The whole file with every value of `configuration`. Without listeners an example stands as a comment.
+pub(crate) fn write(configuration: &Configuration) -> String {
+    let mut out = HEAD.to_owned();
+    for section in SECTIONS {
+        if !section.name.is_empty() {
+            let _ = write!(out, "\n{}\n[{}]\n", comment(section.about).trim_end(), section.name);
+        }
+        write_settings(&mut out, section.settings, configuration);
+    }
+    let _ = write!(out, "\n{LISTENERS}");
+    if configuration.broker.listeners.is_empty() {
+        out.push_str(NO_LISTENERS);
+        out.push_str(&comment_out(&listener(&example_listener())));
+    }
+    for each in &configuration.broker.listeners {
+        let _ = write!(out, "\n{}", listener(each));
+    }
+    out
+}
+
+/// What most people want next: the machines around this one. It works as it stands once it is no comment any more.
+fn example_listener() -> ListenerConfig {
+    let mut example = ListenerConfig::new("lan", SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1883)));
+    example.allow_anonymous = true;
+    example
+}
+
+fn listener(config: &ListenerConfig) -> String {
+    let mut out = format!("[listeners.{}]\n", config.name);
+    write_settings(&mut out, LISTENER, config);
+    out
+}
+
+fn write_settings<T>(out: &mut String, settings: &[Setting<T>], owner: &T) {
+    for setting in settings {
+        let _ = write!(
+            out,
+            "\n{}{} = {}\n",
+            comment(setting.about),
+            setting.key,
+            (setting.write)(owner)
+        );
+    }
+}
+
+fn comment(about: &str) -> String {
+    about.lines().map(|line| format!("#{line}\n")).collect()
+}
+
+fn comment_out(text: &str) -> String {
+    let line = |line: &str| if line.is_empty() { "#\n".to_owned() } else { format!("# {line}\n") };
+    text.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration::{Sources, assemble};
+
+    fn problems(text: &str) -> Vec<String> {
+        parse("dunlin.toml", text).expect_err(text).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_default_file_is_reviewed() {
+        insta::assert_snapshot!("default-file", write(&Configuration::default()));
+    }
+
+    #[test]
+    fn the_default_file_says_exactly_the_defaults() {
+        let assignments =
+            parse("default", &write(&Configuration::default())).expect("the file parses");
+        let expected: usize = SECTIONS.iter().map(|section| section.settings.len()).sum();
+        assert_eq!(assignments.len(), expected, "every key is there and not commented out");
+
+        let mut configuration = assemble(Sources { assignments, ..Sources::default() })
+            .expect("it is legal")
+            .configuration;
+        configuration.broker.listeners.clear(); // They stand for having said nothing, which is what the file says.
+        assert_eq!(configuration, Configuration::default());
+    }
+
+    #[test]
+    fn the_listener_in_its_comments_works_without_the_comment_marks() {
+        let file = write(&Configuration::default());
+        let (_, example) = file.split_once("For instance:\n").expect("an example");
+        let text: String = example
+            .lines()
+            .map(|line| format!("{}\n", line.trim_start_matches('#').trim_start()))
+            .collect();
+        let plain = text.lines().filter(|line| line.starts_with('[') || line.contains(" = "));
+        let text = plain.fold(String::new(), |text, line| text + line + "\n");
+        let assignments = parse("x", &text).expect("it parses");
+        assert_eq!(assignments.len(), LISTENER.len(), "every key is there");
+        let configuration = assemble(Sources { assignments, ..Sources::default() })
+            .expect("it is legal")
+            .configuration;
+        assert_eq!(configuration.broker.listeners, [example_listener()]);
+    }
+
+    #[test]
+    fn a_file_with_listeners_reads_back() {
+        let mut configuration = Configuration::default();
+        configuration
+            .broker
+            .listeners
+            .push(ListenerConfig::new("one", "127.0.0.1:7".parse().expect("an address")));
+        configuration
+            .broker
+            .listeners
+            .push(ListenerConfig::new("two", "[::1]:8".parse().expect("an address")));
+        let assignments = parse("x", &write(&configuration)).expect("it parses");
+        let again = assemble(Sources { assignments, ..Sources::default() })
+            .expect("it is legal")
+            .configuration;
+        assert_eq!(again, configuration);
+    }
+
+    #[test]
+    fn values_keep_their_lines() {
+        let text = "# a comment\ndata_dir = '/var/lib/dunlin'\n\n[limits]\nqueue_bytes_max = \"1 MiB\"\n\
+                    receive_maximum = 0x10\n[listeners.lan]\nversions = [\"3.1.1\",\n\"5.0\"]\naddress = '[::]:1'\n";
+        let assignments = parse("dunlin.toml", text).expect("it parses");
+        let lines: Vec<String> = assignments
+            .iter()
+            .map(|each| format!("{} {} = {}", each.origin, each.path, each.value))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "dunlin.toml:2 data_dir = /var/lib/dunlin",
+                "dunlin.toml:5 limits.queue_bytes_max = 1 MiB",
+                "dunlin.toml:6 limits.receive_maximum = 16",
+                "dunlin.toml:8 listeners.lan.versions = 3.1.1, 5.0",
+                "dunlin.toml:10 listeners.lan.address = [::]:1",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_is_refused_with_its_line() {
+        let [problem] = &problems("[limits]\nqueue_bytes_max = = 3\n")[..] else {
+            panic!("one problem")
+        };
+        assert!(problem.starts_with("dunlin.toml:2: "), "{problem}");
+        let [problem] = &problems("[limits]\nqueue_qos0 = true\nqueue_qos0 = true\n")[..] else {
+            panic!("one problem")
+        };
+        assert!(problem.starts_with("dunlin.toml:3: duplicate key"), "{problem}");
+    }
+
+    #[test]
+    fn tables_in_the_wrong_place() {
+        assert_eq!(
+            problems("[limits.overflow]\nx = 1\n"),
+            ["dunlin.toml:1: `limits.overflow` must be a value, not a table"]
+        );
+        assert_eq!(problems("[lisseners]\n"), ["dunlin.toml:1: unknown section [lisseners]"]);
+        assert_eq!(
+            problems("[listeners.lan]\n"),
+            ["dunlin.toml:1: [listeners.lan] says no `address`"]
+        );
+    }
+}

@@ -1,0 +1,427 @@
+//! How values are written, in the file and in the environment alike: `"16 MiB"`, `"10s"`, `"none"`.
+//!
+//! Every value is read from its text, so that a file's `true` and a variable's `true` are the same thing. Writing gives
+//! TOML, and reading what was written gives the same value.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use dunlin_broker::{AcceptedVersions, Overflow, Qos, SysPublish};
+
+use crate::telemetry;
+
+/// One way to write a `T`.
+pub(crate) trait Notation<T> {
+    /// The value in TOML.
+    fn write(value: &T) -> String;
+    /// The value of `text`, which is a TOML string's content or any other TOML value as it stands.
+    fn read(text: &str) -> Option<T>;
+    /// What `read` takes, as the end of "must be ...".
+    fn expected() -> String;
+}
+
+/// `true` or `false`.
+pub(crate) struct Switch;
+
+impl Notation<bool> for Switch {
+    fn write(value: &bool) -> String {
+        value.to_string()
+    }
+
+    fn read(text: &str) -> Option<bool> {
+        text.parse().ok()
+    }
+
+    fn expected() -> String {
+        "true or false".to_owned()
+    }
+}
+
+/// A whole number, `1000` or `1_000`.
+pub(crate) struct Count;
+
+impl<T: Number> Notation<T> for Count {
+    fn write(value: &T) -> String {
+        value.to_string()
+    }
+
+    fn read(text: &str) -> Option<T> {
+        text.replace('_', "").parse().ok()
+    }
+
+    fn expected() -> String {
+        format!("a whole number from 0 to {}", T::LARGEST)
+    }
+}
+
+/// The unsigned integers that settings are made of.
+pub(crate) trait Number: Copy + Display + FromStr + TryFrom<u64> {
+    const LARGEST: u64;
+    fn wide(self) -> u64;
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl Number for $number {
+            const LARGEST: u64 = <$number>::MAX as u64;
+
+            fn wide(self) -> u64 {
+                self as u64
+            }
+        }
+    )*};
+}
+
+numbers!(u16, u32, u64, usize);
+
+/// Bytes: `65536`, `"64 KiB"`, `"16 MiB"`.
+pub(crate) struct Size;
+
+const SIZE_UNITS: [(&str, u64); 4] =
+    [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl<T: Number> Notation<T> for Size {
+    fn write(value: &T) -> String {
+        let bytes = value.wide();
+        let whole = SIZE_UNITS
+            .into_iter()
+            .find(|&(_, unit)| unit > 1 && bytes >= unit && bytes.is_multiple_of(unit));
+        match whole {
+            Some((name, unit)) => format!("\"{} {name}\"", bytes / unit),
+            None => bytes.to_string(),
+        }
+    }
+
+    fn read(text: &str) -> Option<T> {
+        let (count, unit) = split_unit(text);
+        let unit = match unit {
+            "" => 1,
+            _ => SIZE_UNITS.into_iter().find(|&(name, _)| name == unit)?.1,
+        };
+        T::try_from(count?.checked_mul(unit)?).ok()
+    }
+
+    fn expected() -> String {
+        format!("bytes such as 65536, \"64 KiB\" or \"16 MiB\", at most {}", T::LARGEST)
+    }
+}
+
+/// A span of time: `"500ms"`, `"10s"`, `"5min"`, `"2h"`, `"7d"`.
+pub(crate) struct Time;
+
+const TIME_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+
+impl Notation<Duration> for Time {
+    fn write(value: &Duration) -> String {
+        let millis = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
+        let whole =
+            TIME_UNITS.into_iter().find(|&(_, unit)| millis >= unit && millis.is_multiple_of(unit));
+        let (name, unit) = whole.unwrap_or(("s", 1_000));
+        format!("\"{}{name}\"", millis / unit)
+    }
+
+    fn read(text: &str) -> Option<Duration> {
+        let (count, unit) = split_unit(text);
+        let unit = TIME_UNITS.into_iter().find(|&(name, _)| name == unit)?.1;
+        Some(Duration::from_millis(count?.checked_mul(unit)?))
+    }
+
+    fn expected() -> String {
+        "a time such as \"500ms\", \"10s\", \"5min\", \"2h\" or \"7d\"".to_owned()
+    }
+}
+
+/// A span of whole seconds that fits the two bytes of a Keep Alive.
+pub(crate) struct KeepAlive;
+
+impl Notation<u16> for KeepAlive {
+    fn write(value: &u16) -> String {
+        Time::write(&Duration::from_secs(u64::from(*value)))
+    }
+
+    fn read(text: &str) -> Option<u16> {
+        let time = Time::read(text)?;
+        (time.subsec_millis() == 0).then_some(u16::try_from(time.as_secs()).ok()?)
+    }
+
+    fn expected() -> String {
+        "whole seconds such as \"90s\" or \"5min\", at most \"65535s\"".to_owned()
+    }
+}
+
+fn split_unit(text: &str) -> (Option<u64>, &str) {
+    let end =
+        text.find(|letter: char| !letter.is_ascii_digit() && letter != '_').unwrap_or(text.len());
+    let (count, unit) = text.split_at(end);
+    (Count::read(count), unit.trim())
+}
+
+/// A value, or the word that stands for having none.
+pub(crate) struct OrNone<N>(PhantomData<N>);
+
+/// A value, or `"auto"` for the one that the broker works out.
+pub(crate) struct OrAuto<N>(PhantomData<N>);
+
+macro_rules! optional {
+    ($notation:ident, $word:literal) => {
+        impl<T, N: Notation<T>> Notation<Option<T>> for $notation<N> {
+            fn write(value: &Option<T>) -> String {
+                value.as_ref().map_or_else(|| format!("{:?}", $word), N::write)
+            }
+
+            fn read(text: &str) -> Option<Option<T>> {
+                if text == $word { Some(None) } else { N::read(text).map(Some) }
+            }
+
+            fn expected() -> String {
+                format!("{}, or {:?}", N::expected(), $word)
+            }
+        }
+    };
+}
+
+optional!(OrNone, "none");
+optional!(OrAuto, "auto");
+
+/// One of a few words.
+pub(crate) struct Word;
+
+/// A type whose values are words.
+pub(crate) trait Words: Copy + Eq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+impl<T: Words> Notation<T> for Word {
+    fn write(value: &T) -> String {
+        let word = T::WORDS.iter().find(|(_, each)| each == value).map_or("", |(word, _)| word);
+        format!("{word:?}")
+    }
+
+    fn read(text: &str) -> Option<T> {
+        T::WORDS.iter().find(|(word, _)| *word == text).map(|&(_, value)| value)
+    }
+
+    fn expected() -> String {
+        let words: Vec<String> = T::WORDS.iter().map(|(word, _)| format!("{word:?}")).collect();
+        format!("one of {}", words.join(", "))
+    }
+}
+
+impl Words for Overflow {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("drop_new", Self::DropNew),
+        ("drop_oldest", Self::DropOldest),
+        ("disconnect", Self::Disconnect),
+    ];
+}
+
+impl Words for SysPublish {
+    const WORDS: &'static [(&'static str, Self)] = &[("drop", Self::Drop), ("close", Self::Close)];
+}
+
+impl Words for telemetry::Format {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// `0`, `1` or `2`.
+pub(crate) struct QosDigit;
+
+impl Notation<Qos> for QosDigit {
+    fn write(value: &Qos) -> String {
+        match value {
+            Qos::AtMostOnce => "0",
+            Qos::AtLeastOnce => "1",
+            Qos::ExactlyOnce => "2",
+        }
+        .to_owned()
+    }
+
+    fn read(text: &str) -> Option<Qos> {
+        match text {
+            "0" => Some(Qos::AtMostOnce),
+            "1" => Some(Qos::AtLeastOnce),
+            "2" => Some(Qos::ExactlyOnce),
+            _ => None,
+        }
+    }
+
+    fn expected() -> String {
+        "0, 1 or 2".to_owned()
+    }
+}
+
+/// `["3.1", "3.1.1", "5.0"]`, in a variable `3.1,3.1.1,5.0`.
+pub(crate) struct VersionList;
+
+impl Notation<AcceptedVersions> for VersionList {
+    fn write(value: &AcceptedVersions) -> String {
+        let each = [("3.1", value.v3_1), ("3.1.1", value.v3_1_1), ("5.0", value.v5)];
+        let named =
+            each.into_iter().filter(|&(_, accepted)| accepted).map(|(name, _)| format!("{name:?}"));
+        format!("[{}]", named.collect::<Vec<_>>().join(", "))
+    }
+
+    fn read(text: &str) -> Option<AcceptedVersions> {
+        let mut versions = AcceptedVersions::NONE;
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            match name {
+                "3.1" => versions.v3_1 = true,
+                "3.1.1" => versions.v3_1_1 = true,
+                "5.0" => versions.v5 = true,
+                _ => return None,
+            }
+        }
+        Some(versions)
+    }
+
+    fn expected() -> String {
+        "a list of \"3.1\", \"3.1.1\" and \"5.0\"".to_owned()
+    }
+}
+
+/// `"127.0.0.1:1883"`, `"[::]:1883"`.
+pub(crate) struct Address;
+
+impl Notation<SocketAddr> for Address {
+    fn write(value: &SocketAddr) -> String {
+        format!("\"{value}\"")
+    }
+
+    fn read(text: &str) -> Option<SocketAddr> {
+        text.parse().ok()
+    }
+
+    fn expected() -> String {
+        "an IP address and a port such as \"127.0.0.1:1883\" or \"[::]:1883\"".to_owned()
+    }
+}
+
+/// A folder.
+pub(crate) struct Folder;
+
+impl Notation<PathBuf> for Folder {
+    fn write(value: &PathBuf) -> String {
+        format!("{:?}", value.display().to_string())
+    }
+
+    fn read(text: &str) -> Option<PathBuf> {
+        (!text.is_empty()).then(|| PathBuf::from(text))
+    }
+
+    fn expected() -> String {
+        "the path of a folder".to_owned()
+    }
+}
+
+/// A log level, or levels by module.
+pub(crate) struct Level;
+
+impl Notation<String> for Level {
+    fn write(value: &String) -> String {
+        format!("{value:?}")
+    }
+
+    fn read(text: &str) -> Option<String> {
+        telemetry::filter(text).map(|_| text.to_owned())
+    }
+
+    fn expected() -> String {
+        "\"error\", \"warn\", \"info\", \"debug\", \"trace\", \"off\", or levels by module such as \
+         \"info,dunlin_broker=debug\""
+            .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn reads<N: Notation<T>, T: PartialEq + std::fmt::Debug>(cases: &[(&str, Option<T>)]) {
+        for (text, expected) in cases {
+            assert_eq!(N::read(text), *expected, "{text}");
+            if let Some(value) = expected {
+                let written = N::write(value);
+                assert_eq!(N::read(written.trim_matches('"')).as_ref(), Some(value), "{written}");
+            }
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        reads::<Size, u64>(&[
+            ("0", Some(0)),
+            ("1000", Some(1_000)),
+            ("64 KiB", Some(65_536)),
+            ("64KiB", Some(65_536)),
+            ("1_024 MiB", Some(1 << 30)),
+            ("7 B", Some(7)),
+            ("64 KB", None),
+            ("64 kib", None),
+            ("-1", None),
+            ("1.5 MiB", None),
+            ("99999999999 GiB", None),
+            ("MiB", None),
+            ("", None),
+            ("true", None),
+        ]);
+        assert_eq!(<Size as Notation<u32>>::read("4 GiB"), None);
+        assert_eq!(<Size as Notation<u32>>::write(&(16 << 20)), "\"16 MiB\"");
+        assert_eq!(<Size as Notation<u64>>::write(&1_000), "1000");
+    }
+
+    #[test]
+    fn times() {
+        reads::<Time, Duration>(&[
+            ("500ms", Some(Duration::from_millis(500))),
+            ("10s", Some(Duration::from_secs(10))),
+            ("0s", Some(Duration::ZERO)),
+            ("5 min", Some(Duration::from_secs(300))),
+            ("2h", Some(Duration::from_secs(7_200))),
+            ("7d", Some(Duration::from_secs(604_800))),
+            ("10", None),
+            ("5m", None),
+            ("s", None),
+            ("-1s", None),
+        ]);
+        reads::<OrNone<KeepAlive>, Option<u16>>(&[
+            ("none", Some(None)),
+            ("90s", Some(Some(90))),
+            ("65535s", Some(Some(65_535))),
+            ("65536s", None),
+            ("1500ms", None),
+        ]);
+    }
+
+    #[test]
+    fn lists_words_and_addresses() {
+        let no_3_1 = AcceptedVersions { v3_1: false, v3_1_1: true, v5: true };
+        assert_eq!(VersionList::read("3.1.1, 5.0"), Some(no_3_1));
+        assert_eq!(VersionList::write(&no_3_1), "[\"3.1.1\", \"5.0\"]");
+        assert_eq!(VersionList::read("4"), None);
+        assert_eq!(Word::read("drop_oldest"), Some(Overflow::DropOldest));
+        assert_eq!(<Word as Notation<Overflow>>::read("drop"), None);
+        assert_eq!(<Word as Notation<SysPublish>>::expected(), "one of \"drop\", \"close\"");
+        assert_eq!(
+            Address::read("[::1]:1883"),
+            Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 1883)))
+        );
+        assert_eq!(Address::read("1883"), None);
+    }
+
+    #[test]
+    fn an_option_names_its_word() {
+        reads::<OrAuto<Count>, Option<u32>>(&[
+            ("auto", Some(None)),
+            ("7", Some(Some(7))),
+            ("none", None),
+        ]);
+        let expected = <OrAuto<Count> as Notation<Option<u16>>>::expected();
+        assert_eq!(expected, "a whole number from 0 to 65535, or \"auto\"");
+    }
+}

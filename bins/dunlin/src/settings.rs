@@ -1,0 +1,249 @@
+//! Every setting, once: its key, its words for the file, and how it is read and written.
+//!
+//! The file, the environment, the default file and the messages about slips are all made from these tables, so that a
+//! setting cannot exist in one of them only.
+
+use dunlin_broker::ListenerConfig;
+
+use crate::configuration::Configuration;
+use crate::notation::{
+    Address, Count, Folder, KeepAlive, Level, Notation, OrAuto, OrNone, QosDigit, Size, Switch,
+    Time, VersionList, Word,
+};
+
+/// One key of a section whose values live in a `T`.
+pub(crate) struct Setting<T> {
+    pub(crate) key: &'static str,
+    /// One or more lines, each with a blank before it.
+    pub(crate) about: &'static str,
+    /// The value in TOML.
+    pub(crate) write: fn(&T) -> String,
+    /// Sets the value, or says what it must be.
+    pub(crate) read: fn(&mut T, &str) -> Result<(), String>,
+}
+
+/// A table of the file. The first one has no name: its keys stand above all tables.
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) settings: &'static [Setting<Configuration>],
+}
+
+impl Section {
+    /// The name under which messages, variables and origins know `key`.
+    pub(crate) fn path(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+}
+
+macro_rules! settings {
+    (|$owner:ident: $type:ty| $home:expr; $($(#[doc = $about:literal])+ $key:ident: $notation:ty,)+) => {
+        &[$(Setting {
+            key: stringify!($key),
+            about: concat!($($about, "\n"),+),
+            write: |$owner: &$type| <$notation as Notation<_>>::write(&$home.$key),
+            read: |$owner: &mut $type, text| {
+                $home.$key = read::<$notation, _>(text)?;
+                Ok(())
+            },
+        }),+]
+    };
+}
+
+fn read<N: Notation<T>, T>(text: &str) -> Result<T, String> {
+    N::read(text).ok_or_else(N::expected)
+}
+
+/// The sections of the file in their order. Listeners have sections of their own, made of [`LISTENER`].
+pub(crate) const SECTIONS: &[Section] = &[
+    Section { name: "", about: "", settings: TOP },
+    Section { name: "log", about: " The log, on standard error.\n", settings: LOG },
+    Section { name: "runtime", about: " How the process runs.\n", settings: RUNTIME },
+    Section {
+        name: "sys",
+        about: " The $SYS tree: the broker's own numbers as retained messages.\n",
+        settings: SYS,
+    },
+    Section {
+        name: "limits",
+        about: " Every bound, and what happens at it. What is dropped or refused is counted by reason.\n",
+        settings: LIMITS,
+    },
+];
+
+const TOP: &[Setting<Configuration>] = settings! { |all: Configuration| all;
+    /// Where sessions, queues and retained messages are kept. The next release uses it; this one keeps them in memory, and
+    /// only makes sure that it may write there.
+    data_dir: OrNone<Folder>,
+};
+
+const LOG: &[Setting<Configuration>] = settings! { |all: Configuration| all.log;
+    /// "error", "warn", "info", "debug", "trace" or "off"; by module: "info,dunlin_broker=debug".
+    level: Level,
+    /// "text" for people, "json" for machines. One line per event in both.
+    format: Word,
+};
+
+const RUNTIME: &[Setting<Configuration>] = settings! { |all: Configuration| all.runtime;
+    /// Threads that serve connections. "auto": one per core.
+    worker_threads: OrAuto<Count>,
+};
+
+const SYS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.sys;
+    /// How often the numbers are published. "none": there is no $SYS tree.
+    interval: OrNone<Time>,
+    /// What happens to an MQTT 3.x client that publishes below $SYS/: "drop" (counted) or "close". 5.0 clients get 0x87.
+    publish_3x: Word,
+};
+
+const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.limits;
+    /// The largest packet taken from a client. A larger one closes its connection.
+    packet_bytes_max: Size,
+    /// The same before its CONNECT is accepted.
+    packet_bytes_max_before_connect: Size,
+    /// Levels in a topic. Deeper ones are refused.
+    topic_levels_max: Count,
+    /// Bytes in a client id. A longer one is refused.
+    client_id_bytes_max: Count,
+    /// Takes control characters in topics and client ids.
+    allow_control_characters: Switch,
+    /// Takes code points that are no characters, such as U+FFFF, in topics and client ids.
+    allow_non_characters: Switch,
+    /// Open connections. A further one is closed. "auto": as many as file descriptors allow.
+    connections_max: OrAuto<Count>,
+    /// From connecting to CONNECT accepted. Later the connection is closed.
+    connect_deadline: Time,
+    /// The longest keep alive. 5.0 clients that ask for more, or for none, are told. "none": as they ask.
+    keep_alive_max: OrNone<KeepAlive>,
+    /// A client that takes no byte for so long while bytes wait for it is closed.
+    write_stall_max: Time,
+    /// How long connections may drain when the broker stops.
+    shutdown_drain_max: Time,
+    /// How long accepting pauses when the process has no file descriptor left.
+    accept_pause: Time,
+    /// How long a hook or an authenticator may take. Then the answer is no.
+    hook_deadline: Time,
+    /// QoS 1 and 2 messages taken from a client and not yet acknowledged. A 5.0 client that sends more is closed, a 3.x
+    /// client is not read further.
+    receive_maximum: Count,
+    /// QoS 1 and 2 messages sent to a client and not yet acknowledged. Further ones wait in its queue.
+    inflight_max: Count,
+    /// Topic aliases that a client may set. A higher one closes its connection.
+    topic_alias_maximum: Count,
+    /// Topic aliases set towards a client that allows them. Further topics are sent in full.
+    topic_alias_out_maximum: Count,
+    /// Bytes of topics behind the aliases of a connection, each way. More closes it; towards it, topics are sent in full.
+    alias_bytes_max: Size,
+    /// Sessions, connected or not. A client that would make one more is refused.
+    sessions_max: Count,
+    /// The longest session expiry; 3.x clients with Clean Session 0 get it too. "none": as they ask, for ever included.
+    session_expiry_max: OrNone<Time>,
+    /// Subscriptions of a session. A further one is refused.
+    subscriptions_max: Count,
+    /// Messages waiting for a session. At the limit `overflow` decides.
+    queue_messages_max: Count,
+    /// Bytes of the messages waiting for a session. At the limit `overflow` decides.
+    queue_bytes_max: Size,
+    /// "drop_new" drops the message that does not fit, "drop_oldest" makes room for it, "disconnect" drops it and the
+    /// client's connection, not its session.
+    overflow: Word,
+    /// Queues QoS 0 messages for clients that are away. Otherwise they are dropped.
+    queue_qos0: Switch,
+    /// QoS 0 bytes waiting for a connected client before those who publish them are read more slowly.
+    qos0_lane_bytes_soft: Size,
+    /// QoS 0 bytes waiting for a connected client. Further QoS 0 messages for it are dropped.
+    qos0_lane_bytes_hard: Size,
+    /// The longest that a client is read more slowly for the sake of slower receivers.
+    publisher_slow_max: Time,
+    /// Messages waiting in a shared group when no member can take them. Further ones are dropped.
+    shared_group_queue_messages_max: Count,
+    /// Bytes of those messages. Further ones are dropped.
+    shared_group_queue_bytes_max: Size,
+    /// Topics for which a connection remembers the receivers.
+    route_cache_entries_max: Count,
+    /// Retained messages. One for a further topic is not kept; its publisher is told at QoS 1 and 2.
+    retained_messages_max: Count,
+    /// Bytes of retained messages; the same happens. "auto": half of memory_bytes_max.
+    retained_bytes_max: OrAuto<Size>,
+    /// How far the sending of retained messages to a new subscription runs ahead of its client.
+    replay_bytes_ahead: Size,
+    /// Memory for messages and sessions. Near it, in this order: no new connections, loud publishers slowed, QoS 0 dropped,
+    /// QoS 1 and 2 refused. "auto": half of the memory of the machine or control group.
+    memory_bytes_max: OrAuto<Size>,
+    /// Messages waiting for the store's next commit. At the limit their publishers wait.
+    commit_queue_messages_max: Count,
+    /// Bytes that one commit takes together.
+    commit_batch_bytes_max: Size,
+};
+
+/// What a section `[listeners.NAME]` holds.
+pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: ListenerConfig| listener;
+    /// The IP address and port. Port 0 takes a free one. 0.0.0.0 and [::] are all addresses of the machine.
+    address: Address,
+    /// Lets clients in without credentials. Left out: true on 127.0.0.0/8 and ::1. Elsewhere it must be said, since without it
+    /// nobody could come in: this release knows no other authentication.
+    allow_anonymous: Switch,
+    /// The MQTT versions served.
+    versions: VersionList,
+    /// The highest QoS: 0, 1 or 2.
+    maximum_qos: QosDigit,
+    /// Whether clients may publish retained messages.
+    retain_available: Switch,
+    /// Whether filters may hold + and #.
+    wildcard_subscription_available: Switch,
+    /// Whether 5.0 clients may number their subscriptions.
+    subscription_identifiers_available: Switch,
+    /// Whether $share/group/filter is served.
+    shared_subscription_available: Switch,
+    /// Connections that have not completed CONNECT. At the limit accepting pauses.
+    handshakes_max: Count,
+    /// Open connections here. A further one is refused. "none": only limits.connections_max counts.
+    connections_max: OrNone<Count>,
+    /// Connections that the kernel holds until they are accepted.
+    backlog: Count,
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Debug;
+
+    use dunlin_broker::{Limits, SysConfig};
+
+    use super::*;
+
+    /// The fields of a struct as its Debug output names them.
+    fn fields(value: &impl Debug) -> BTreeSet<String> {
+        let text = format!("{value:#?}");
+        let own = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| !line.starts_with(' '));
+        own.filter_map(|line| Some(line.split_once(": ")?.0.to_owned())).collect()
+    }
+
+    fn keys<T>(settings: &[Setting<T>]) -> BTreeSet<String> {
+        settings.iter().map(|setting| setting.key.to_owned()).collect()
+    }
+
+    #[test]
+    fn every_field_of_the_library_is_a_setting() {
+        assert_eq!(keys(LIMITS), fields(&Limits::default()));
+        assert_eq!(keys(SYS), fields(&SysConfig::default()));
+        let mut listener = fields(&ListenerConfig::default());
+        assert!(listener.remove("name"), "the name is the section's");
+        assert_eq!(keys(LISTENER), listener);
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut configuration = Configuration::default();
+        for section in SECTIONS {
+            for setting in section.settings {
+                let text = (setting.write)(&configuration);
+                (setting.read)(&mut configuration, text.trim_matches('"')).expect(setting.key);
+            }
+        }
+        assert_eq!(configuration, Configuration::default());
+    }
+}

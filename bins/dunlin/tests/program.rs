@@ -1,0 +1,298 @@
+//! The program as its users meet it: the real binary, its lines, its signals and its exit codes.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// The binary without this machine's own variables.
+fn dunlin(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    let ours =
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DUNLIN_"));
+    for (name, _) in ours {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    dunlin(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs to its end and compares the exit code and everything it said on standard error.
+#[track_caller]
+fn refused(arguments: &[&str], code: i32, message: &str) {
+    let output = output(arguments);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        format!("dunlin: {message}\n"),
+        "{arguments:?}"
+    );
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+}
+
+/// A file of its own for each caller, gone with it.
+struct File(PathBuf);
+
+impl File {
+    fn new(text: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("dunlin-test-{}-{number}.toml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A broker that runs; killed if the test forgets it.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Running {
+    /// Starts and reads up to the line that says where it listens.
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("listening on ") {
+            line.clear();
+            let read = out.read_line(&mut line).unwrap();
+            assert!(read > 0, "the broker ended before it listened");
+        }
+        let address = line.split(' ').nth(2).unwrap().parse().unwrap();
+        Self { child, out, address }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end: exit code, the rest of standard output, standard error.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let (mut out, mut error) = (String::new(), String::new());
+        self.out.read_to_string(&mut out).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        (self.child.wait().unwrap().code(), out, error)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_says_where_it_listens_and_how_to_try_it() {
+    let running = Running::start(&mut dunlin(&["--listen", "127.0.0.1:0"]));
+    assert!(TcpStream::connect(running.address).is_ok());
+    let port = running.address.port();
+    running.signal("TERM");
+    let (code, out, _) = running.end();
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        out,
+        format!(
+            "Try it:\n  mosquitto_sub -h 127.0.0.1 -p {port} -t 'demo/#' -v\n  \
+             mosquitto_pub -h 127.0.0.1 -p {port} -t demo/hello -m 'it works'\n"
+        )
+    );
+}
+
+#[test]
+fn both_signals_end_it_with_success() {
+    for signal in ["TERM", "INT"] {
+        let running = Running::start(&mut dunlin(&["run", "--listen", "127.0.0.1:0"]));
+        running.signal(signal);
+        let (code, _, log) = running.end();
+        assert_eq!(code, Some(0), "SIG{signal}");
+        for event in ["broker.started", "broker.stopping", "broker.stopped"] {
+            assert!(log.contains(event), "{log}");
+        }
+    }
+}
+
+/// CONNECT of an MQTT 3.1.1 client "t", and the CONNACK that lets it in.
+const CONNECT: &[u8] = &[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 1, b't'];
+const CONNACK: &[u8] = &[0x20, 2, 0, 0];
+
+#[test]
+fn a_client_is_served_and_the_end_is_not_held_up_by_it() {
+    let running = Running::start(&mut dunlin(&["--listen", "127.0.0.1:0", "--log-format", "json"]));
+    let mut client = TcpStream::connect(running.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.write_all(CONNECT).unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, CONNACK);
+
+    running.signal("TERM");
+    let (code, _, log) = running.end();
+    assert_eq!(code, Some(0));
+    assert_eq!(client.read(&mut answer).unwrap(), 0, "the broker closes the connection");
+    let is_object = |line: &str| line.starts_with("{\"timestamp\":") && line.ends_with('}');
+    assert!(log.lines().all(is_object), "{log}");
+    assert!(log.contains("\"event\":\"connection.ended\""), "{log}");
+}
+
+#[test]
+fn a_port_in_use_is_one_line() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    refused(
+        &["--log", "off", "--listen", &address.to_string()],
+        4,
+        &format!(
+            "{address} is in use: stop the program that listens there, or choose another address with --listen"
+        ),
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_file_line_and_the_nearest_key() {
+    let file = File::new("[limits]\nqueue_bytes_max = \"1 MiB\"\nrecieve_maximum = 5\n");
+    let message = format!(
+        "{}:3: unknown key `limits.recieve_maximum`: did you mean `receive_maximum`?",
+        file.path()
+    );
+    refused(&["check", "--config", file.path()], 3, &message);
+    refused(&["--config", file.path()], 3, &message);
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_file_and_line() {
+    let file = File::new("[limits]\n\nconnect_deadline = 10\n");
+    let expected = "a time such as \"500ms\", \"10s\", \"5min\", \"2h\" or \"7d\"";
+    let message =
+        format!("{}:3: `limits.connect_deadline` must be {expected}, not `10`", file.path());
+    refused(&["check", "--config", file.path()], 3, &message);
+}
+
+#[test]
+fn a_listener_for_other_machines_is_refused_unless_its_own_section_allows_anonymous_clients() {
+    let section = "[listeners.lan]\naddress = \"0.0.0.0:0\"\n";
+    let file = File::new(section);
+    let remedy = "can be reached from other machines, and no authentication is set up";
+    refused(
+        &["--config", file.path()],
+        3,
+        &format!(
+            "{}:2: 0.0.0.0:0 {remedy}: put `allow_anonymous = true` into its section [listeners.lan] to let every client \
+             in, or listen on 127.0.0.1",
+            file.path()
+        ),
+    );
+    refused(
+        &["--listen", "0.0.0.0:0"],
+        3,
+        &format!(
+            "--listen 0.0.0.0:0: 0.0.0.0:0 {remedy}: add --allow-anonymous to let every client in, or listen on 127.0.0.1"
+        ),
+    );
+
+    let open = File::new(&format!("{section}allow_anonymous = true\n"));
+    for arguments in
+        [&["--config", open.path()][..], &["--listen", "0.0.0.0:0", "--allow-anonymous"]]
+    {
+        let running = Running::start(&mut dunlin(arguments));
+        running.signal("TERM");
+        assert_eq!(running.end().0, Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn sources_win_in_rising_order() {
+    let file =
+        File::new("[limits]\nreceive_maximum = 1\ninflight_max = 1\n[log]\nlevel = \"error\"\n");
+    let mut command = dunlin(&["config", "--config", file.path(), "--log", "debug"]);
+    let output =
+        command.env("DUNLIN_LIMITS_INFLIGHT_MAX", "2").env("DUNLIN_LOG", "warn").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in ["receive_maximum = 1", "inflight_max = 2", "level = \"debug\""] {
+        assert!(text.lines().any(|each| each == line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn check_says_what_it_would_do() {
+    let file = File::new("[listeners.lan]\naddress = \"[::]:1883\"\nallow_anonymous = true\n");
+    let output = output(&["check", "--config", file.path()]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        text,
+        "would listen on [::]:1883 (lan, anonymous clients allowed)\nthe configuration is good\n"
+    );
+}
+
+#[test]
+fn the_default_file_is_a_good_configuration() {
+    let defaults = output(&["config", "--defaults"]);
+    assert_eq!(defaults.status.code(), Some(0));
+    let file = File::new(&String::from_utf8(defaults.stdout).unwrap());
+    assert_eq!(output(&["check", "--config", file.path()]).status.code(), Some(0));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written_is_one_line() {
+    let file = File::new("not a folder");
+    let folder = format!("{}/data", file.path());
+    refused(
+        &["--listen", "127.0.0.1:0", "--log", "off", "--data-dir", &folder],
+        5,
+        &format!("the data directory {folder} cannot be written: Not a directory (os error 20)"),
+    );
+}
+
+#[test]
+fn slips_on_the_command_line_are_one_line() {
+    refused(&["--lisen", "x"], 2, "unknown option --lisen: did you mean --listen?");
+    refused(
+        &["--config", "/nowhere.toml"],
+        3,
+        "configuration file /nowhere.toml: cannot be read: No such file or directory (os error 2)",
+    );
+    refused(
+        &["--log", "loud"],
+        3,
+        "--log: `log.level` must be \"error\", \"warn\", \"info\", \"debug\", \"trace\", \"off\", or levels by module such \
+         as \"info,dunlin_broker=debug\", not `loud`",
+    );
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let help = output(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8(help.stdout).unwrap().contains("--data-dir DIR"));
+    let version = output(&["--version"]);
+    assert_eq!(
+        String::from_utf8(version.stdout).unwrap(),
+        format!("dunlin {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
