@@ -78,7 +78,7 @@ pub enum Change {
     /// [`Batch::hand_over`](crate::Batch::hand_over).
     ///
     /// The message gets a new id, so that within each session ids rise with places. Nothing happens (but the id is
-    /// used up) when the old place is acknowledged already or its session has ended.
+    /// used up) when one of the places is acknowledged already or one of the sessions has ended.
     HandedOver {
         /// The new id of the message.
         id: MessageId,

@@ -28,7 +28,6 @@ impl RetainedTable {
         if self.is_outdated(&key, record.number) {
             return;
         }
-        self.tombstones.remove(&key);
         self.records.insert(key, record);
     }
 
@@ -70,11 +69,11 @@ impl RetainedTable {
     }
 }
 
-/// The numbers of the newest removals.
+/// The numbers of the newest removals. A topic that has a message again may still be here, with a lower number.
 #[derive(Clone, Debug, Default)]
 struct Tombstones {
     numbers: HashMap<Key, u64>,
-    /// Oldest first, at most [`TOMBSTONES_MAX`]; some may be out of date, as their topic came back or went again.
+    /// Oldest first, at most [`TOMBSTONES_MAX`]; some may be out of date, as their topic was removed again.
     order: VecDeque<(Key, u64)>,
 }
 
@@ -92,9 +91,5 @@ impl Tombstones {
         }
         self.numbers.insert(key.clone(), number);
         self.order.push_back((key, number));
-    }
-
-    fn remove(&mut self, key: &Key) {
-        self.numbers.remove(key);
     }
 }
