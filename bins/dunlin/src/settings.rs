@@ -246,4 +246,32 @@ mod tests {
         }
         assert_eq!(configuration, Configuration::default());
     }
+
+    /// `docs/CONFIGURATION.md` has a row for each setting, with these words.
+    #[test]
+    fn the_reference_says_what_the_tables_say() {
+        let reference = include_str!("../../../docs/CONFIGURATION.md");
+        let configuration = Configuration::default();
+        let global = SECTIONS.iter().flat_map(|section| section.settings);
+        let global =
+            global.map(|setting| (setting.key, setting.about, (setting.write)(&configuration)));
+        let listener = ListenerConfig::default();
+        let local = LISTENER.iter().map(|setting| {
+            let default = (setting.write)(&listener);
+            (setting.key, setting.about, default)
+        });
+        for (key, about, default) in global.chain(local) {
+            let about = about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+            let default = match key {
+                "address" => "(must be given)".to_owned(),
+                "allow_anonymous" => "(`true` on loopback)".to_owned(),
+                _ => format!("`{default}`"),
+            };
+            let row = format!("| `{key}` | {default} | {about} |");
+            assert!(
+                reference.lines().any(|line| line == row),
+                "docs/CONFIGURATION.md lacks: {row}"
+            );
+        }
+    }
 }
