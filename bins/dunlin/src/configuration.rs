@@ -141,6 +141,7 @@ impl Assembly {
         }
         self.refuse_open_listeners(&listeners);
         self.configuration.broker.listeners = listeners;
+        self.lower_limit_before_connect();
         self.check();
         if self.problems.is_empty() {
             Ok(Assembled { configuration: self.configuration, default_listeners })
@@ -249,6 +250,15 @@ impl Assembly {
         }
     }
 
+    /// Whoever lowers the limit for all packets means the ones before CONNECT too.
+    fn lower_limit_before_connect(&mut self) {
+        let limits = &mut self.configuration.broker.limits;
+        if !self.origins.contains_key("limits.packet_bytes_max_before_connect") {
+            limits.packet_bytes_max_before_connect =
+                limits.packet_bytes_max_before_connect.min(limits.packet_bytes_max);
+        }
+    }
+
     fn check(&mut self) {
         if let Err(invalid) = self.configuration.broker.check() {
             let origin = self.origin(invalid.setting());
@@ -282,6 +292,12 @@ fn wrong_value(path: &str, assignment: &Assignment, expected: &str) -> Problem {
 
 /// What to say about a key that nobody knows.
 fn unknown(path: &str) -> String {
+    if path == "listeners" {
+        return "each listener is a section of its own, [listeners.NAME]".to_owned();
+    }
+    if SECTIONS.iter().any(|section| section.name == path) {
+        return format!("`{path}` is a section, [{path}], not a key");
+    }
     let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
     let advice = if path.starts_with("listeners.") {
         nearest(key, LISTENER.iter().map(|setting| setting.key))
@@ -425,6 +441,8 @@ mod tests {
                 ("listeners.lan.adress", "127.0.0.1:1"),
                 ("listeners.lan.address", "127.0.0.1:1"),
                 ("limits.colour", "red"),
+                ("listeners", "a table"),
+                ("sys", "5"),
             ]),
             &[
                 "dunlin.toml:1: unknown key `limits.recieve_maximum`: did you mean `receive_maximum`?",
@@ -432,6 +450,8 @@ mod tests {
                 "dunlin.toml:3: unknown key `data_dri`: did you mean `data_dir`?",
                 "dunlin.toml:4: unknown key `sys.data_dir`: `data_dir` stands above all sections",
                 "dunlin.toml:7: unknown key `limits.colour`: `dunlin config --defaults` shows every key",
+                "dunlin.toml:8: each listener is a section of its own, [listeners.NAME]",
+                "dunlin.toml:9: `sys` is a section, [sys], not a key",
                 "dunlin.toml:5: unknown key `listeners.lan.adress`: did you mean `address`?",
             ],
         );
@@ -465,6 +485,20 @@ mod tests {
                 ("listeners.b.address", "127.0.0.1:7"),
             ]),
             &["dunlin.toml:2: `listeners.b.address` is the address of another listener too"],
+        );
+    }
+
+    #[test]
+    fn the_limit_before_connect_follows_a_lower_one_unless_it_is_said() {
+        let limits = assembled(sources(&[("limits.packet_bytes_max", "1 KiB")])).broker.limits;
+        assert_eq!(limits.packet_bytes_max_before_connect, 1_024);
+        refused(
+            sources(&[
+                ("limits.packet_bytes_max", "1 KiB"),
+                ("limits.packet_bytes_max_before_connect", "2 KiB"),
+            ]),
+            &["dunlin.toml:2: `limits.packet_bytes_max_before_connect` must not be more than \
+               limits.packet_bytes_max"],
         );
     }
 
