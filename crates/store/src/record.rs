@@ -81,8 +81,8 @@ impl Publication {
 pub struct Target {
     /// Whose queue.
     pub session: SessionNo,
-    /// The place in the queue: from 1, rising by one with each message of this session, given by whoever submits,
-    /// while the batch is prepared. `seq > ` every number this session had before.
+    /// The place in the queue: from 1, rising by one with each message of this session, never one that was used
+    /// before. Given by whoever submits, while the batch is prepared. A place may stay empty; it costs a little.
     pub seq: u64,
     /// The QoS of this copy: the lower of the publisher's and the granted one.
     pub qos: Qos,

@@ -11,7 +11,7 @@ use crate::id::{MessageId, NamespaceNo, SessionNo, UnixMillis};
 use crate::record::{Publication, SessionKey, SessionRecord, Target};
 
 impl Tables {
-    /// Applies a whole batch. Cannot fail, so it is all or nothing.
+    /// Applies a whole batch. Fails only by a panic over a broken promise of the submitter, so it is all or nothing.
     pub(super) fn apply(&mut self, batch: &Batch) {
         self.clean = false;
         for change in batch.changes() {
