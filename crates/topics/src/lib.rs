@@ -8,7 +8,6 @@ extern crate std;
 mod filter;
 mod hash;
 mod index;
-mod intern;
 mod levels;
 mod matching;
 mod name;

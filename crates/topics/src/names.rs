@@ -9,7 +9,7 @@ use core::mem;
 use core::ops::Bound;
 
 use crate::filter::{MULTI_LEVEL, SINGLE_LEVEL, TopicFilter, is_wildcard};
-use crate::levels::SEPARATOR;
+use crate::levels::{self, SEPARATOR};
 use crate::name::TopicName;
 
 /// The byte behind the separator. What begins with `a/` lies between `a/` and `a0`.
@@ -327,12 +327,8 @@ fn judge(filter: &[u8], name: &[u8], from: &mut Vec<u8>) -> Verdict {
 
 /// The first level, and what follows its separator if it has one.
 fn cut(rest: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match rest.iter().position(|&byte| byte == SEPARATOR) {
-        Some(end) => rest
-            .split_at_checked(end)
-            .map_or((rest, None), |(level, behind)| (level, behind.get(1..))),
-        None => (rest, None),
-    }
+    let (level, behind) = rest.split_at_checked(levels::first_len(rest)).unwrap_or((rest, &[]));
+    (level, behind.strip_prefix(&[SEPARATOR]))
 }
 
 /// Proceeds to `level` below `above`, if that is still to come after `name`.

@@ -1,18 +1,23 @@
 //! The filters with wildcards: a tree with a level of the filter on each edge.
 //!
-//! Nodes lie in one array and know their parent; the edges lie in one hash table, keyed by parent
-//! and level. So a node costs the same whether it has two children or a million, and a step down
-//! is one probe. `+` is not in the table: each node names that child itself.
+//! Nodes lie in one array, and know their parent and the level that leads to them; the edges lie in
+//! one hash table, keyed by these two. So a node costs the same whether it has two children or a
+//! million, and a step down is one probe. `+` is not in the table: each node names that child
+//! itself.
+//!
+//! Levels are not interned. A table of levels is one more place to look at for each step, and with
+//! a million different levels it took half the time of a lookup to wait for it.
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hash};
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use crate::filter::{MULTI_LEVEL, SINGLE_LEVEL};
+use crate::hash::hash_bytes;
 use crate::index::subscribers::Subscribers;
-use crate::intern::{Interner, LevelId};
 use crate::levels::SEPARATOR;
 use crate::room::give_back;
 
@@ -35,29 +40,28 @@ impl NodeId {
 }
 
 /// What leads from its parent to a node.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Edge(u32);
-
-impl Edge {
-    /// The edge to the child for the single-level wildcard.
-    pub(super) const SINGLE_LEVEL: Self = Self(u32::MAX);
-    /// To the root, and to nodes that are free.
-    const NONE: Self = Self(u32::MAX - 1);
-
-    pub(super) fn literal(level: LevelId) -> Self {
-        Self(level.0)
-    }
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Edge {
+    /// A level as it stands. Few are longer than what fits in the node, where no further place in
+    /// memory must be looked at to compare them.
+    Literal(SmallVec<[u8; 16]>),
+    /// `+`: any one level.
+    Single,
+    /// Nothing: this is the root.
+    Root,
+    /// Nothing: this node is free.
+    Free,
 }
 
 #[derive(Debug)]
 pub(super) struct Node<K, V> {
     /// The parent; of a free node the next free one.
     pub(super) parent: NodeId,
-    pub(super) edge: Edge,
     /// The child for any one level.
     pub(super) single: NodeId,
     /// How many children are in the table of edges.
     pub(super) literals: u32,
+    pub(super) edge: Edge,
     /// Those whose filter ends here.
     pub(super) here: Subscribers<K, V>,
     /// Those whose filter goes on with `#`.
@@ -65,15 +69,22 @@ pub(super) struct Node<K, V> {
 }
 
 impl<K, V> Node<K, V> {
-    const fn new(parent: NodeId, edge: Edge) -> Self {
+    fn new(parent: NodeId, edge: Edge) -> Self {
         Self {
             parent,
-            edge,
             single: NodeId::NONE,
             literals: 0,
+            edge,
             here: Subscribers::None,
             below: Subscribers::None,
         }
+    }
+
+    /// Whether the node hangs on `parent` by the literal `level`.
+    #[inline]
+    fn is_literal(&self, parent: NodeId, level: &[u8]) -> bool {
+        self.parent == parent
+            && matches!(&self.edge, Edge::Literal(text) if text.as_slice() == level)
     }
 
     fn is_unused(&self) -> bool {
@@ -117,18 +128,11 @@ pub(super) struct Trie<K, V> {
     free_len: usize,
     /// The children by literal level, found by parent and level, which they know themselves.
     edges: HashTable<NodeId>,
-    interner: Interner,
 }
 
 impl<K, V> Default for Trie<K, V> {
     fn default() -> Self {
-        Self {
-            nodes: Vec::new(),
-            free: NodeId::NONE,
-            free_len: 0,
-            edges: HashTable::new(),
-            interner: Interner::default(),
-        }
+        Self { nodes: Vec::new(), free: NodeId::NONE, free_len: 0, edges: HashTable::new() }
     }
 }
 
@@ -146,26 +150,11 @@ impl<K, V> Trie<K, V> {
         self.nodes.get_mut(id.0 as usize).expect("ids of nodes are only kept while the node lives")
     }
 
-    /// The number of a level, if any filter has it.
+    /// The child of `parent` for exactly `level`, whose hash is `level_hash`.
     #[inline]
-    pub(super) fn level(&self, text: &[u8], state: &impl BuildHasher) -> Option<LevelId> {
-        self.interner.find(text, state)
-    }
-
-    /// The child of `parent` for exactly `level`.
-    #[inline]
-    pub(super) fn literal(
-        &self,
-        parent: NodeId,
-        level: LevelId,
-        state: &impl BuildHasher,
-    ) -> Option<NodeId> {
-        let edge = Edge::literal(level);
-        let leads_here = |&id: &NodeId| {
-            let node = self.node(id);
-            node.parent == parent && node.edge == edge
-        };
-        self.edges.find(edge_hash(parent, edge, state), leads_here).copied()
+    pub(super) fn literal(&self, parent: NodeId, level: &[u8], level_hash: u64) -> Option<NodeId> {
+        let hash = edge_hash(parent, level_hash);
+        self.edges.find(hash, |&id| self.node(id).is_literal(parent, level)).copied()
     }
 }
 
@@ -188,7 +177,7 @@ impl<K: Eq + Hash, V> Trie<K, V> {
     ) -> Option<V> {
         let (path, end) = cut(filter);
         if self.is_empty() {
-            self.nodes.push(Node::new(NodeId::NONE, Edge::NONE));
+            self.nodes.push(Node::new(NodeId::NONE, Edge::Root));
         }
         let mut id = NodeId::ROOT;
         for level in levels(path) {
@@ -219,22 +208,21 @@ impl<K: Eq + Hash, V> Trie<K, V> {
         if level == [SINGLE_LEVEL] {
             Some(self.node(parent).single).filter(|child| !child.is_none())
         } else {
-            self.literal(parent, self.level(level, state)?, state)
+            self.literal(parent, level, hash_bytes(state, level))
         }
     }
 
     fn add_child(&mut self, parent: NodeId, level: &[u8], state: &impl BuildHasher) -> NodeId {
         if level == [SINGLE_LEVEL] {
-            let child = self.add_node(Node::new(parent, Edge::SINGLE_LEVEL));
+            let child = self.add_node(Node::new(parent, Edge::Single));
             self.node_mut(parent).single = child;
             return child;
         }
-        let edge = Edge::literal(self.interner.acquire(level, state));
-        let child = self.add_node(Node::new(parent, edge));
+        let child = self.add_node(Node::new(parent, Edge::Literal(SmallVec::from_slice(level))));
         self.node_mut(parent).literals += 1;
+        let hash = edge_hash(parent, hash_bytes(state, level));
         let nodes = &self.nodes;
-        let rehash = |&id: &NodeId| node_edge_hash(nodes, id, state);
-        self.edges.insert_unique(edge_hash(parent, edge, state), child, rehash);
+        self.edges.insert_unique(hash, child, |&id| node_edge_hash(nodes, id, state));
         child
     }
 
@@ -275,17 +263,16 @@ impl<K: Eq + Hash, V> Trie<K, V> {
         if level == [SINGLE_LEVEL] {
             self.node_mut(parent).single = NodeId::NONE;
         } else {
-            let hash = edge_hash(parent, self.node(id).edge, state);
+            let hash = edge_hash(parent, hash_bytes(state, level));
             if let Ok(edge) = self.edges.find_entry(hash, |&child| child == id) {
                 edge.remove();
             }
             self.node_mut(parent).literals -= 1;
-            self.interner.release(level, state);
             let nodes = &self.nodes;
             give_back(&mut self.edges, |&id| node_edge_hash(nodes, id, state));
         }
         let free = self.free;
-        *self.node_mut(id) = Node::new(free, Edge::NONE);
+        *self.node_mut(id) = Node::new(free, Edge::Free);
         self.free = id;
         self.free_len += 1;
     }
@@ -294,46 +281,46 @@ impl<K: Eq + Hash, V> Trie<K, V> {
     /// stays first.
     fn compact(&mut self, state: &impl BuildHasher) {
         let mut places = vec![NodeId::NONE; self.nodes.len()];
-        let mut next = 0;
-        let is_live = |(place, node): (usize, &Node<K, V>)| place == 0 || node.edge != Edge::NONE;
-        for (place, node) in places.iter_mut().zip(self.nodes.iter().enumerate()) {
-            if is_live(node) {
-                *place = NodeId(next);
-                next += 1;
-            }
+        let live = self.nodes.iter().zip(&mut places).filter(|(node, _)| node.edge != Edge::Free);
+        for (number, (_, place)) in (0..).zip(live) {
+            *place = NodeId(number);
         }
         let moved = |id: NodeId| places.get(id.0 as usize).copied().unwrap_or(NodeId::NONE);
 
-        let mut nodes = Vec::with_capacity(self.nodes.len() - self.free_len);
-        let mut edges = HashTable::with_capacity(self.edges.len());
-        for (place, mut node) in core::mem::take(&mut self.nodes).into_iter().enumerate() {
-            if !is_live((place, &node)) {
-                continue;
-            }
+        self.nodes.retain(|node| node.edge != Edge::Free);
+        self.nodes.shrink_to_fit();
+        for node in &mut self.nodes {
             node.parent = moved(node.parent);
             node.single = moved(node.single);
-            nodes.push(node);
         }
+        let nodes = &self.nodes;
+        let mut edges = HashTable::with_capacity(self.edges.len());
         for &id in &self.edges {
-            let id = moved(id);
-            let rehash = |&id: &NodeId| node_edge_hash(&nodes, id, state);
-            edges.insert_unique(rehash(&id), id, rehash);
+            let rehash = |&id: &NodeId| node_edge_hash(nodes, id, state);
+            edges.insert_unique(rehash(&moved(id)), moved(id), rehash);
         }
-        self.nodes = nodes;
         self.edges = edges;
         self.free = NodeId::NONE;
         self.free_len = 0;
     }
 }
 
-fn edge_hash(parent: NodeId, edge: Edge, state: &impl BuildHasher) -> u64 {
-    state.hash_one(u64::from(parent.0) << 32 | u64::from(edge.0))
+/// The hash of an edge. That of its level was made with secret keys, so that no more is needed
+/// than to bring the children of different parents apart: by the golden ratio, which spreads
+/// numbers that follow each other evenly.
+#[inline]
+fn edge_hash(parent: NodeId, level_hash: u64) -> u64 {
+    level_hash ^ u64::from(parent.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// The hash of the edge that leads to a node.
 fn node_edge_hash<K, V>(nodes: &[Node<K, V>], id: NodeId, state: &impl BuildHasher) -> u64 {
-    let node = nodes.get(id.0 as usize).expect("edges lead to nodes that live");
-    edge_hash(node.parent, node.edge, state)
+    match nodes.get(id.0 as usize) {
+        Some(Node { parent, edge: Edge::Literal(level), .. }) => {
+            edge_hash(*parent, hash_bytes(state, level))
+        }
+        _ => unreachable!("the table has the nodes on literal edges, as long as they live"),
+    }
 }
 
 #[cfg(test)]
@@ -341,32 +328,32 @@ mod tests {
     use super::*;
     use crate::hash::KeyedState;
 
-    /// How many nodes live, how many are free, how many edges and levels there are.
-    fn census(trie: &Trie<u32, u32>) -> (usize, usize, usize, usize) {
+    /// How many nodes live, how many are free, and how many edges are in the table.
+    fn census(trie: &Trie<u32, u32>) -> (usize, usize, usize) {
         let live = trie.nodes.len() - trie.free_len;
-        (live, trie.free_len, trie.edges.len(), trie.interner.len())
+        (live, trie.free_len, trie.edges.len())
     }
 
     #[test]
-    fn removing_frees_nodes_edges_and_levels() {
+    fn removing_frees_nodes_and_edges() {
         let state = KeyedState::default();
         let mut trie = Trie::default();
         trie.insert(b"a/+/b", 1, 0, &state);
         trie.insert(b"a/#", 1, 0, &state);
         // The root, `a`, `a/+`, `a/+/b`; edges to `a` and `b`.
-        assert_eq!(census(&trie), (4, 0, 2, 2));
+        assert_eq!(census(&trie), (4, 0, 2));
 
         assert_eq!(trie.remove(b"a/+/b", &2, &state), None);
         assert_eq!(trie.remove(b"a/+/b", &1, &state), Some(0));
-        assert_eq!(census(&trie), (2, 2, 1, 1));
+        assert_eq!(census(&trie), (2, 2, 1));
 
         trie.insert(b"+/c", 1, 0, &state);
-        assert_eq!(census(&trie), (4, 0, 2, 2));
+        assert_eq!(census(&trie), (4, 0, 2));
 
         trie.remove(b"a/#", &1, &state);
         trie.remove(b"+/c", &1, &state);
         assert!(trie.is_empty());
-        assert_eq!(census(&trie), (0, 0, 0, 0));
+        assert_eq!(census(&trie), (0, 0, 0));
     }
 
     #[test]

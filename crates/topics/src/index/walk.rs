@@ -2,13 +2,13 @@
 
 use core::hash::BuildHasher;
 
-use crate::index::trie::{Edge, NodeId, Trie};
-use crate::intern::LevelId;
-use crate::levels::SEPARATOR;
+use crate::hash::hash_bytes;
+use crate::index::trie::{Edge, Node, NodeId, Trie};
+use crate::levels::{self, SEPARATOR};
 
-/// How many levels are looked up only once per walk. Names with more are rare; their later levels
-/// are looked up at each node.
-const REMEMBERED: usize = 16;
+/// How many levels are hashed only once per walk. Names with more are rare; their later levels are
+/// hashed at each node.
+const HASHES_KEPT: usize = 16;
 
 /// A depth-first walk over the nodes that the name can reach, literal children before `+`.
 ///
@@ -20,18 +20,15 @@ pub(super) struct Walk<'a, 'n, K, V, S> {
     name: &'n [u8],
     /// The number of levels above `node`.
     depth: usize,
+    /// The depth from which on a wildcard may stand for what is below a node.
+    wild_from: usize,
     /// Where in `name` the level below `node` begins: behind the end if there is none.
     start: usize,
     node: NodeId,
-    remembered: [Remembered; REMEMBERED],
-}
-
-#[derive(Clone, Copy)]
-enum Remembered {
-    Nothing,
-    /// No filter has such a level.
-    Unknown,
-    Level(LevelId),
+    /// How many nodes above have a `+` child that was skipped for the literal one.
+    skipped: usize,
+    /// The hashes of the first levels; 0 for those that were not needed yet.
+    hashes: [u64; HASHES_KEPT],
 }
 
 impl<'a, 'n, K, V, S: BuildHasher> Walk<'a, 'n, K, V, S> {
@@ -42,9 +39,13 @@ impl<'a, 'n, K, V, S: BuildHasher> Walk<'a, 'n, K, V, S> {
             state,
             name,
             depth: 0,
+            // In the place of a first level with `$` no wildcard may stand.
+            // [MQTT-4.7.2-1] [MQTT-4.7.2-1 @3.1.1]
+            wild_from: usize::from(name.first() == Some(&b'$')),
             start: 0,
             node: NodeId::ROOT,
-            remembered: [Remembered::Nothing; REMEMBERED],
+            skipped: 0,
+            hashes: [0; HASHES_KEPT],
         }
     }
 
@@ -55,85 +56,81 @@ impl<'a, 'n, K, V, S: BuildHasher> Walk<'a, 'n, K, V, S> {
             if self.may_be_wild() {
                 node.below.visit(visit);
             }
-            let next = if self.start > self.name.len() {
+            if self.start > self.name.len() {
                 node.here.visit(visit);
-                None
             } else {
-                self.literal_child().or_else(|| self.single_child(self.node))
-            };
-            match next {
-                Some(child) => self.descend(child),
-                None if self.climb_to_sibling() => {}
-                None => return,
+                let level = self.level_below();
+                let below = self.start + level.len() + 1;
+                let single = self.single_child();
+                if let Some(literal) = self.literal_child(node, level) {
+                    self.skipped += usize::from(single.is_some());
+                    self.descend(literal, below);
+                    continue;
+                } else if let Some(single) = single {
+                    self.descend(single, below);
+                    continue;
+                }
             }
+            if self.skipped == 0 {
+                return;
+            }
+            self.climb_to_skipped();
         }
     }
 
-    /// Whether a wildcard may stand at this level: not in the place of a first level with `$`.
-    // [MQTT-4.7.2-1] [MQTT-4.7.2-1 @3.1.1]
     fn may_be_wild(&self) -> bool {
-        self.depth > 0 || self.name.first() != Some(&b'$')
+        self.depth >= self.wild_from
     }
 
-    fn literal_child(&mut self) -> Option<NodeId> {
-        if self.trie.node(self.node).literals == 0 {
+    fn level_below(&self) -> &'n [u8] {
+        let rest = self.name.get(self.start..).unwrap_or_default();
+        rest.get(..levels::first_len(rest)).unwrap_or_default()
+    }
+
+    fn literal_child(&mut self, node: &Node<K, V>, level: &[u8]) -> Option<NodeId> {
+        if node.literals == 0 {
             return None;
         }
-        let level = self.level_id()?;
-        self.trie.literal(self.node, level, self.state)
+        let mut spare = 0;
+        let hash = self.hashes.get_mut(self.depth).unwrap_or(&mut spare);
+        if *hash == 0 {
+            *hash = hash_bytes(self.state, level);
+        }
+        self.trie.literal(self.node, level, *hash)
     }
 
     // [MQTT-4.7.1-2]
-    fn single_child(&self, parent: NodeId) -> Option<NodeId> {
-        Some(self.trie.node(parent).single).filter(|child| !child.is_none() && self.may_be_wild())
+    fn single_child(&self) -> Option<NodeId> {
+        let single = self.trie.node(self.node).single;
+        (!single.is_none() && self.may_be_wild()).then_some(single)
     }
 
-    fn level_id(&mut self) -> Option<LevelId> {
-        match self.remembered.get(self.depth) {
-            Some(Remembered::Level(level)) => return Some(*level),
-            Some(Remembered::Unknown) => return None,
-            Some(Remembered::Nothing) | None => {}
-        }
-        let text = self.name.get(self.start..self.level_end())?;
-        let level = self.trie.level(text, self.state);
-        if let Some(place) = self.remembered.get_mut(self.depth) {
-            *place = level.map_or(Remembered::Unknown, Remembered::Level);
-        }
-        level
-    }
-
-    fn level_end(&self) -> usize {
-        let rest = self.name.get(self.start..).unwrap_or_default();
-        let len = rest.iter().position(|&byte| byte == SEPARATOR).unwrap_or(rest.len());
-        self.start + len
-    }
-
-    fn descend(&mut self, child: NodeId) {
-        self.start = self.level_end() + 1;
-        self.depth += 1;
+    /// Goes down to a child of this node, below which the name goes on at `start`.
+    fn descend(&mut self, child: NodeId, start: usize) {
         self.node = child;
+        self.depth += 1;
+        self.start = start;
     }
 
-    /// Goes up to the next node whose `+` child has not been visited, and down to that child.
-    /// Says whether there was one.
-    fn climb_to_sibling(&mut self) -> bool {
+    /// Goes up to the nearest node whose `+` child was skipped, and down to that child.
+    fn climb_to_skipped(&mut self) {
         while self.node != NodeId::ROOT {
             let node = self.trie.node(self.node);
+            let start = self.start;
             self.ascend(node.parent);
-            if node.edge != Edge::SINGLE_LEVEL
-                && let Some(sibling) = self.single_child(self.node)
+            if node.edge != Edge::Single
+                && let Some(single) = self.single_child()
             {
-                self.descend(sibling);
-                return true;
+                self.skipped -= 1;
+                return self.descend(single, start);
             }
         }
-        false
     }
 
     fn ascend(&mut self, parent: NodeId) {
         let above = self.name.get(..self.start - 1).unwrap_or_default();
-        self.start = above.iter().rposition(|&byte| byte == SEPARATOR).map_or(0, |slash| slash + 1);
-        self.depth -= 1;
         self.node = parent;
+        self.depth -= 1;
+        self.start = above.iter().rposition(|&byte| byte == SEPARATOR).map_or(0, |slash| slash + 1);
     }
 }
