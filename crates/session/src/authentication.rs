@@ -1,0 +1,85 @@
+//! Enhanced authentication: whose turn it is in the exchange of AUTH packets.
+
+use bytes::Bytes;
+use dunlin_codec::{Auth, Packet, ReasonCode, Text};
+
+use crate::error::Violation;
+use crate::event::AuthStep;
+
+/// The exchange of one Network Connection whose CONNECT named a method.
+#[derive(Debug)]
+pub(crate) struct Authentication {
+    method: Text,
+    turn: Turn,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Turn {
+    /// The server has to say what follows.
+    Server,
+    /// The client has to send AUTH 0x18.
+    Client,
+    /// It is authenticated, and may begin anew by AUTH 0x19.
+    Done,
+}
+
+impl Authentication {
+    /// CONNECT came in.
+    pub(crate) const fn begin(method: Text) -> Self {
+        Self { method, turn: Turn::Server }
+    }
+
+    pub(crate) const fn method(&self) -> &Text {
+        &self.method
+    }
+
+    /// Whether the client is to send AUTH.
+    pub(crate) fn awaits_client(&self) -> bool {
+        self.turn == Turn::Client
+    }
+
+    /// Whether the server is to answer.
+    pub(crate) fn awaits_server(&self) -> bool {
+        self.turn == Turn::Server
+    }
+
+    /// AUTH came in.
+    pub(crate) fn receive(&mut self, auth: &Auth<&[u8]>) -> Result<AuthStep, Violation> {
+        // [MQTT-4.12.0-5] [MQTT-4.12.1-1]
+        if auth.method != Some(self.method.as_str()) {
+            return Err(Violation::AuthMethodChanged);
+        }
+        let step = match (self.turn, auth.reason_code) {
+            // [MQTT-4.12.0-3]
+            (Turn::Client, ReasonCode::ContinueAuthentication) => AuthStep::Continue,
+            (Turn::Done, ReasonCode::ReAuthenticate) => AuthStep::Again,
+            _ => return Err(Violation::AuthReason),
+        };
+        self.turn = Turn::Server;
+        Ok(step)
+    }
+
+    /// The AUTH that asks the client for another step.
+    // [MQTT-4.12.0-2]
+    pub(crate) fn go_on(&mut self, data: Option<Bytes>) -> Packet<Bytes> {
+        self.turn = Turn::Client;
+        self.packet(ReasonCode::ContinueAuthentication, data)
+    }
+
+    /// The client is authenticated; on an open connection it is told by AUTH.
+    pub(crate) fn succeed(&mut self, data: Option<Bytes>) -> Packet<Bytes> {
+        self.turn = Turn::Done;
+        self.packet(ReasonCode::Success, data)
+    }
+
+    // [MQTT-4.12.0-5]
+    fn packet(&self, reason_code: ReasonCode, data: Option<Bytes>) -> Packet<Bytes> {
+        Packet::Auth(Auth {
+            reason_code,
+            method: Some(self.method.clone()),
+            data,
+            reason_string: None,
+            user_properties: Default::default(),
+        })
+    }
+}

@@ -1,0 +1,639 @@
+//! The front door: one client's Network Connection as a machine.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use dunlin_codec::{
+    Auth, ClientId, Connect, DecodeErrorKind, Disconnect, Packet, PacketRef, PacketType, Qos,
+    ReasonCode, Text, Version,
+};
+
+use crate::delivery::{Delivery, DropReason, Dropped};
+use crate::error::Violation;
+use crate::event::{AuthStep, Authenticate, Cause, End, Input, Output, Outputs};
+use crate::handshake::{Handshake, refusal};
+use crate::limits::Capabilities;
+use crate::open::{Next, Open};
+use crate::peer::Peer;
+use crate::session::Session;
+use crate::token::Token;
+
+/// One client's Network Connection, from its first byte to its end.
+///
+/// It has no clock, no socket and no memory of its outputs: each call of [`handle`](Self::handle) consumes one input
+/// completely, and pushes what is to be done to a buffer that the caller owns. See the [crate](crate) for the loop around
+/// it.
+#[derive(Debug)]
+pub struct Connection {
+    capabilities: Arc<Capabilities>,
+    /// When CONNACK must be out.
+    connect_by: Option<Instant>,
+    /// What CONNECT said about the client, once it came.
+    peer: Option<Peer>,
+    state: State,
+}
+
+/// How far the connection has come.
+///
+/// ```text
+/// AwaitConnect ──CONNECT──► Authenticating ──authenticated──► Attaching ──attached──► Open
+///       │                        │  ▲                             │                    │
+///       │                        └──┘ AUTH                        │                    │
+///       └──────────────┬─────────┴────────────────────────────────┴────────────────────┘
+///                      ▼  refused, violated, left, closed, lost
+///                    Closed
+/// ```
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every connection is open")]
+enum State {
+    /// Nothing came yet. Holds the randomness for an assigned Client Identifier.
+    AwaitConnect { entropy: u128 },
+    /// CONNECT came; who the client is remains to be shown.
+    Authenticating(Box<Handshake>),
+    /// The client is known; its session remains to be found.
+    Attaching(Box<Handshake>),
+    /// CONNACK is out.
+    Open(Open),
+    /// The end. Holds the session until it is taken.
+    Closed { session: Option<Box<Session>> },
+}
+
+impl Connection {
+    /// A connection that waits for CONNECT. The entropy makes an assigned Client Identifier unguessable; it must be fresh
+    /// for each connection.
+    #[must_use]
+    pub fn new(capabilities: Arc<Capabilities>, entropy: u128, now: Instant) -> Self {
+        let connect_by =
+            capabilities.connect_deadline.and_then(|deadline| now.checked_add(deadline));
+        Self { capabilities, connect_by, peer: None, state: State::AwaitConnect { entropy } }
+    }
+
+    /// Takes one input, and pushes what is to be done for it.
+    ///
+    /// # Errors
+    ///
+    /// The client broke a rule. The caller hands the violation to [`violated`](Self::violated); any other input in between
+    /// is taken too.
+    #[inline]
+    pub fn handle<'a>(
+        &mut self,
+        input: Input<'a>,
+        now: Instant,
+        out: &mut Outputs<'a>,
+    ) -> Result<(), Violation> {
+        match input {
+            Input::Packet(packet) => self.packet(packet, now, out),
+            Input::Routed { token, reason } => {
+                self.routed(token, reason, out);
+                Ok(())
+            }
+            Input::Deliver(delivery) => self.deliver(delivery, now, out),
+            Input::Durable { token } => {
+                self.durable(token, out);
+                Ok(())
+            }
+            Input::Subscribed { token, reason_codes }
+            | Input::Unsubscribed { token, reason_codes } => {
+                self.answered(token, reason_codes, out)
+            }
+            Input::Authenticated(Ok(data)) => self.authenticated(data, out),
+            Input::Authenticated(Err(reason)) => {
+                self.close(&Cause::Reason(reason), now, out);
+                Ok(())
+            }
+            Input::AuthContinue(data) => self.go_on(data, now, out),
+            Input::Attached { session, session_present } => {
+                self.attached(session, session_present, now, out)
+            }
+            Input::Timeout => self.timeout(now),
+            Input::Close(cause) => {
+                self.close(&cause, now, out);
+                Ok(())
+            }
+            Input::Lost => {
+                self.end(End::Lost, now, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// The client broke a rule, found here or by the decoder: it is told as far as its version allows, and the connection
+    /// ends.
+    // [MQTT-4.13.1-1] [MQTT-4.13.2-1] [MQTT-4.8.0-1 @3.1.1]
+    pub fn violated(&mut self, violation: Violation, now: Instant, out: &mut Outputs<'_>) {
+        let words = Text::copy_from(&violation.to_string()).ok();
+        let reason = violation.reason_code();
+        match &self.state {
+            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => {
+                if let Some(peer) =
+                    self.peer.or_else(|| peer_of(&violation)).filter(|_| answers(&violation))
+                {
+                    send(refusal(reason, None, words, &peer), out);
+                }
+            }
+            State::Open(open) => send(disconnect(reason, None, words, &open.peer), out),
+            State::Closed { .. } => {}
+        }
+        self.end(End::Violated(violation), now, out);
+    }
+
+    /// Whether the next packet may be handed in. While it may not, it is kept unread: the server has to answer first, or
+    /// the client sent more than it has room for.
+    #[inline]
+    #[must_use]
+    pub fn accepts_packets(&self) -> bool {
+        match &self.state {
+            State::AwaitConnect { .. } => true,
+            // [MQTT-3.1.2-30] [MQTT-3.1.4-6] What came behind CONNECT waits for CONNACK, and is never seen after a refusal.
+            State::Authenticating(handshake) => {
+                handshake.authentication.as_ref().is_some_and(|running| running.awaits_client())
+            }
+            State::Open(open) => open.requests.accept() && !self.receive_overrun(),
+            State::Attaching(_) | State::Closed { .. } => false,
+        }
+    }
+
+    /// When [`Input::Timeout`] is due: CONNACK is late, or the client silent.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => {
+                self.connect_by
+            }
+            State::Open(open) => open.keep_alive.deadline(),
+            State::Closed { .. } => None,
+        }
+    }
+
+    /// A whole packet arrived that is not handed in, such as a QoS 0 PUBLISH that is forwarded as it is.
+    #[inline]
+    pub fn touch(&mut self, now: Instant) {
+        if let State::Open(open) = &mut self.state {
+            open.keep_alive.touch(now);
+        }
+    }
+
+    /// The server does not read for a while: silence is not the client's.
+    pub fn pause_keep_alive(&mut self) {
+        if let State::Open(open) = &mut self.state {
+            open.keep_alive.pause();
+        }
+    }
+
+    /// The server reads again: the Keep Alive starts anew.
+    pub fn resume_keep_alive(&mut self, now: Instant) {
+        if let State::Open(open) = &mut self.state {
+            open.keep_alive.resume(now);
+        }
+    }
+
+    /// The client's version, once CONNECT told it.
+    #[inline]
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        self.peer.map(|peer| peer.version)
+    }
+
+    /// The Client Identifier, once CONNECT told it or one was assigned.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&ClientId> {
+        match &self.state {
+            State::AwaitConnect { .. } => None,
+            State::Authenticating(handshake) | State::Attaching(handshake) => {
+                Some(&handshake.client_id)
+            }
+            State::Open(open) => Some(open.session.client_id()),
+            State::Closed { session } => session.as_deref().map(Session::client_id),
+        }
+    }
+
+    /// Whether CONNACK is out and the connection goes on.
+    #[inline]
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Whether the connection ended.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
+    /// How many more messages with QoS above 0 may be delivered now.
+    // [MQTT-3.3.4-9] [MQTT-4.9.0-2]
+    #[inline]
+    #[must_use]
+    pub fn send_quota(&self) -> u16 {
+        self.open().map_or(0, |open| open.session.outbound.available())
+    }
+
+    /// How many messages with QoS above 0 were handed over and are not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.session().map_or(0, Session::inflight_len)
+    }
+
+    /// How many PUBLISHes wait for the server's answer, so that their acknowledgement is withheld.
+    #[inline]
+    #[must_use]
+    pub fn inbound_pending(&self) -> usize {
+        self.open().map_or(0, |open| open.inbound.withheld())
+    }
+
+    /// Whether a 3.x client, which knows no Receive Maximum, has as many PUBLISHes waiting for the server as it would
+    /// allow. Then the caller reads no further until some are answered.
+    #[inline]
+    #[must_use]
+    pub fn receive_overrun(&self) -> bool {
+        let maximum = usize::from(self.capabilities.receive_maximum.max(1));
+        self.open().is_some_and(|open| !open.peer.is_v5() && open.inbound.withheld() >= maximum)
+    }
+
+    /// The largest packet the client takes; `u32::MAX` if it set no limit.
+    #[must_use]
+    pub fn peer_packet_size_max(&self) -> u32 {
+        self.peer.map_or(u32::MAX, |peer| peer.packet_size_max)
+    }
+
+    /// The highest Topic Alias the client takes.
+    #[must_use]
+    pub fn peer_topic_alias_maximum(&self) -> u16 {
+        self.peer.map_or(0, |peer| peer.topic_alias_maximum)
+    }
+
+    /// The session, while the connection is open and until it is taken.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        match &self.state {
+            State::Open(open) => Some(&open.session),
+            State::Closed { session } => session.as_deref(),
+            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => None,
+        }
+    }
+
+    /// The session, to be changed by the server's will.
+    pub fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.state {
+            State::Open(open) => Some(&mut open.session),
+            State::Closed { session } => session.as_deref_mut(),
+            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => None,
+        }
+    }
+
+    /// Takes the session out of a connection that ended, to be parked, with the times of its Will and its end set; or to
+    /// be ended, if [that time](Session::has_ended) has come.
+    pub fn detach(&mut self) -> Option<Box<Session>> {
+        match &mut self.state {
+            State::Closed { session } => session.take(),
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Open(_) => None,
+        }
+    }
+
+    #[inline]
+    const fn open(&self) -> Option<&Open> {
+        match &self.state {
+            State::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn packet<'a>(
+        &mut self,
+        packet: PacketRef<'a>,
+        now: Instant,
+        out: &mut Outputs<'a>,
+    ) -> Result<(), Violation> {
+        match &mut self.state {
+            State::Open(open) => match open.packet(packet, &self.capabilities, now, out)? {
+                Next::Stay => {}
+                // [MQTT-3.14.4-2] [MQTT-3.14.4-1 @3.1.1]
+                Next::Leave(reason) => self.end(End::Disconnected(reason), now, out),
+            },
+            State::AwaitConnect { entropy } => {
+                let entropy = *entropy;
+                return self.first_packet(packet, entropy, out);
+            }
+            State::Authenticating(_) => return self.packet_before_connack(packet, now, out),
+            State::Attaching(_) => return Err(Violation::BeforeConnAck(packet.packet_type())),
+            // [MQTT-3.14.4-1] [MQTT-3.1.4-6] [MQTT-3.14.4-2 @3.1.1] [MQTT-3.1.4-5 @3.1.1]
+            State::Closed { .. } => {}
+        }
+        Ok(())
+    }
+
+    // [MQTT-3.1.0-1] [MQTT-3.1.0-1 @3.1.1]
+    fn first_packet<'a>(
+        &mut self,
+        packet: PacketRef<'a>,
+        entropy: u128,
+        out: &mut Outputs<'a>,
+    ) -> Result<(), Violation> {
+        match packet {
+            Packet::Connect(connect) => self.connect(&connect, entropy, out),
+            _ => Err(Violation::ConnectExpected(packet.packet_type())),
+        }
+    }
+
+    fn connect<'a>(
+        &mut self,
+        connect: &Connect<&'a [u8]>,
+        entropy: u128,
+        out: &mut Outputs<'a>,
+    ) -> Result<(), Violation> {
+        // Known first, so that even a refusal keeps to what the client takes.
+        self.peer = Some(Peer::of(connect));
+        let handshake = Handshake::begin(connect, &self.capabilities, entropy)?;
+        out.push(Output::Authenticate(Box::new(handshake.authenticate(connect))));
+        self.state = State::Authenticating(Box::new(handshake));
+        Ok(())
+    }
+
+    fn packet_before_connack<'a>(
+        &mut self,
+        packet: PacketRef<'a>,
+        now: Instant,
+        out: &mut Outputs<'a>,
+    ) -> Result<(), Violation> {
+        match packet {
+            Packet::Auth(auth) => self.auth_before_connack(&auth, out),
+            // The client gave up. Its Will was never accepted.
+            Packet::Disconnect(disconnect) => {
+                self.end(End::Disconnected(disconnect.reason_code), now, out);
+                Ok(())
+            }
+            // [MQTT-3.1.2-30]
+            _ => Err(Violation::BeforeConnAck(packet.packet_type())),
+        }
+    }
+
+    fn auth_before_connack<'a>(
+        &mut self,
+        auth: &Auth<&'a [u8]>,
+        out: &mut Outputs<'a>,
+    ) -> Result<(), Violation> {
+        let State::Authenticating(handshake) = &mut self.state else { return Ok(()) };
+        // [MQTT-4.12.0-7]
+        let authentication = handshake.authentication.as_mut().ok_or(Violation::AuthUnexpected)?;
+        let step = authentication.receive(auth)?;
+        out.push(Output::Authenticate(Box::new(Authenticate {
+            version: handshake.peer.version,
+            client_id: handshake.client_id.clone(),
+            user_name: None,
+            password: None,
+            method: Some(authentication.method().clone()),
+            data: auth.data,
+            step,
+        })));
+        debug_assert_eq!(
+            step,
+            AuthStep::Continue,
+            "before CONNACK there is nothing to begin again"
+        );
+        Ok(())
+    }
+
+    /// The client is who it says it is.
+    fn authenticated(
+        &mut self,
+        data: Option<Bytes>,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), Violation> {
+        match &mut self.state {
+            State::Authenticating(handshake) => {
+                let attach = handshake.authenticated(data, &self.capabilities)?;
+                out.push(Output::Attach(Box::new(attach)));
+                self.state = match mem::replace(&mut self.state, State::Closed { session: None }) {
+                    State::Authenticating(handshake) => State::Attaching(handshake),
+                    other => other,
+                };
+                Ok(())
+            }
+            State::Open(open) => open.authenticated(data, true, out),
+            State::AwaitConnect { .. } | State::Attaching(_) | State::Closed { .. } => Ok(()),
+        }
+    }
+
+    /// The authentication needs another step.
+    fn go_on(
+        &mut self,
+        data: Option<Bytes>,
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), Violation> {
+        match &mut self.state {
+            State::Authenticating(handshake) => {
+                let Some(authentication) = handshake.authentication.as_mut() else {
+                    // [MQTT-4.12.0-6] There is no method to go on with.
+                    self.close(&Cause::Reason(ReasonCode::BadAuthenticationMethod), now, out);
+                    return Ok(());
+                };
+                let maximum = handshake.peer.packet_size_max;
+                let packet = handshake.peer.admit(authentication.go_on(data));
+                out.push(Output::Send(Box::new(
+                    packet.ok_or(Violation::AnswerTooLarge { maximum })?,
+                )));
+                Ok(())
+            }
+            State::Open(open) => open.authenticated(data, false, out),
+            State::AwaitConnect { .. } | State::Attaching(_) | State::Closed { .. } => Ok(()),
+        }
+    }
+
+    /// The session is there: CONNACK goes out.
+    fn attached(
+        &mut self,
+        session: Box<Session>,
+        session_present: bool,
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), Violation> {
+        match mem::replace(&mut self.state, State::Closed { session: None }) {
+            State::Attaching(handshake) => {
+                // [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.2.2-1 @3.1.1] [MQTT-3.2.2-2 @3.1.1] [MQTT-3.2.2-3 @3.1.1]
+                let session_present = session_present && !handshake.clean_start;
+                let connack = handshake.connack(session_present, &self.capabilities)?;
+                // [MQTT-3.2.0-1] [MQTT-3.2.0-2] [MQTT-3.2.0-1 @3.1.1] CONNACK comes before what is repeated.
+                out.push(Output::Send(Box::new(connack)));
+                self.state =
+                    State::Open(Open::begin(*handshake, session, &self.capabilities, now, out));
+            }
+            // The connection ended while its session was looked for: it is given back by `detach` as it is.
+            mut other => {
+                if let State::Closed { session: place } = &mut other {
+                    *place = Some(session);
+                    if let Some(session) = place {
+                        session.detach(now, out);
+                    }
+                }
+                self.state = other;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn routed(&mut self, token: Token, reason: ReasonCode, out: &mut Outputs<'_>) {
+        match &mut self.state {
+            State::Open(open) => open.routed(token, reason, &self.capabilities, out),
+            State::Closed { session: Some(session) } => session.routed(token, reason),
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { session: None } => {}
+        }
+    }
+
+    fn durable(&mut self, token: Token, out: &mut Outputs<'_>) {
+        match &mut self.state {
+            State::Open(open) => open.durable(token, out),
+            State::Closed { session: Some(session) } => session.durable(token),
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { session: None } => {}
+        }
+    }
+
+    fn answered(
+        &mut self,
+        token: Token,
+        reason_codes: Vec<ReasonCode>,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), Violation> {
+        let State::Open(open) = &mut self.state else { return Ok(()) };
+        let Open { requests, session, peer, .. } = open;
+        requests.answered(token, reason_codes, session, peer, &self.capabilities, out)
+    }
+
+    #[inline]
+    fn deliver(
+        &mut self,
+        delivery: Delivery,
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), Violation> {
+        match &mut self.state {
+            State::Open(open) => return open.deliver(delivery, now, out),
+            // It came while the connection ended: the next one sends it.
+            State::Closed { session: Some(session) } if delivery.qos > Qos::AtMostOnce => {
+                session.outbound.queue(delivery);
+            }
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { .. } => {
+                out.push(Output::Dropped(Dropped { delivery, why: DropReason::NotConnected }));
+            }
+        }
+        Ok(())
+    }
+
+    fn timeout(&self, now: Instant) -> Result<(), Violation> {
+        match &self.state {
+            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => {
+                match self.connect_by {
+                    Some(deadline) if deadline <= now => Err(Violation::ConnectTimeout),
+                    _ => Ok(()),
+                }
+            }
+            State::Open(open) => open.keep_alive.check(now),
+            State::Closed { .. } => Ok(()),
+        }
+    }
+
+    /// The server ends the connection, or refuses it.
+    // [MQTT-3.1.4-3] [MQTT-3.1.4-2 @3.1.1] [MQTT-4.12.0-4] [MQTT-4.12.1-2]
+    fn close(&mut self, cause: &Cause, now: Instant, out: &mut Outputs<'_>) {
+        let reason = cause.reason_code();
+        let end = match (&self.state, self.peer) {
+            (State::Open(open), _) => {
+                send(disconnect(reason, cause.server_reference(), None, &open.peer), out);
+                End::Closed(reason)
+            }
+            // [MQTT-3.14.0-1] Before CONNACK there is no DISCONNECT.
+            (_, Some(peer)) if !self.is_closed() => {
+                send(refusal(reason, cause.server_reference(), None, &peer), out);
+                End::Refused(reason)
+            }
+            _ => End::Refused(reason),
+        };
+        self.end(end, now, out);
+    }
+
+    /// Ends the connection: the Will goes out or waits, the session can be taken.
+    fn end(&mut self, end: End, now: Instant, out: &mut Outputs<'_>) {
+        let session = match mem::replace(&mut self.state, State::Closed { session: None }) {
+            State::Open(open) => {
+                let mut session = open.session;
+                session.detach(now, out);
+                Some(session)
+            }
+            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => None,
+            closed @ State::Closed { .. } => {
+                self.state = closed;
+                return;
+            }
+        };
+        self.state = State::Closed { session };
+        out.push(Output::Close(end));
+    }
+}
+
+fn send(packet: Option<Packet<Bytes>>, out: &mut Outputs<'_>) {
+    if let Some(packet) = packet {
+        out.push(Output::Send(Box::new(packet)));
+    }
+}
+
+/// The DISCONNECT that tells a 5.0 client why; 3.x knows none from a server.
+// [MQTT-3.14.2-1] [MQTT-3.14.2-2]
+fn disconnect(
+    reason: ReasonCode,
+    server_reference: Option<&Text>,
+    reason_string: Option<Text>,
+    peer: &Peer,
+) -> Option<Packet<Bytes>> {
+    if !peer.is_v5() {
+        return None;
+    }
+    let listed = reason.is_allowed_in(PacketType::Disconnect);
+    let mut disconnect =
+        Disconnect::new(if listed { reason } else { ReasonCode::UnspecifiedError });
+    disconnect.server_reference = server_reference.cloned();
+    disconnect.reason_string = reason_string;
+    peer.admit(Packet::Disconnect(disconnect))
+}
+
+/// Whether a client that is not connected gets any answer.
+fn answers(violation: &Violation) -> bool {
+    match violation {
+        // [MQTT-3.1.0-1] It may not be an MQTT client at all.
+        Violation::ConnectExpected(_) | Violation::ConnectTimeout => false,
+        // [MQTT-3.1.2-24]
+        Violation::ConnAckTooLarge { .. } => false,
+        Violation::Malformed(error) => error.packet_type() == Some(PacketType::Connect),
+        _ => true,
+    }
+}
+
+/// What is known of a client whose CONNECT was not even decoded: its version, perhaps.
+fn peer_of(violation: &Violation) -> Option<Peer> {
+    let Violation::Malformed(error) = violation else { return None };
+    let version = match (error.version(), error.kind()) {
+        (Some(version), _) => version,
+        // [MQTT-3.1.2-2] [MQTT-3.1.2-2 @3.1.1] It is told in the form that it may understand.
+        (None, DecodeErrorKind::ProtocolLevel { level }) if level > Version::V5.level() => {
+            Version::V5
+        }
+        (None, DecodeErrorKind::ProtocolLevel { .. }) => Version::V3_1_1,
+        (None, _) => return None,
+    };
+    Some(Peer::unknown(version))
+}

@@ -1,0 +1,316 @@
+//! From CONNECT to CONNACK.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dunlin_codec::{
+    ClientId, ConnAck, ConnAckProperties, Connect, Message, Packet, Qos, ReasonCode, Text,
+    TextRules, Version,
+};
+
+use crate::authentication::Authentication;
+use crate::error::Violation;
+use crate::event::{Attach, AuthStep, Authenticate};
+use crate::expiry::SessionExpiry;
+use crate::limits::Capabilities;
+use crate::peer::Peer;
+use crate::publish::{is_reserved, is_too_deep};
+use crate::will::Will;
+
+/// The characters of an assigned Client Identifier, which every server must accept. [MQTT-3.1.3-5]
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Characters of an assigned Client Identifier. They carry 119 bits, and with 20 of them the CONNACK of the default
+/// capabilities has 39 bytes.
+const ASSIGNED_LEN: usize = 20;
+
+/// A CONNECT that was found acceptable, and what is agreed so far.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) peer: Peer,
+    pub(crate) client_id: ClientId,
+    client_id_assigned: bool,
+    pub(crate) clean_start: bool,
+    keep_alive: Agreed<u16>,
+    session_expiry: Agreed<SessionExpiry>,
+    pub(crate) will: Option<Will>,
+    response_information: bool,
+    pub(crate) authentication: Option<Authentication>,
+    /// What goes with CONNACK.
+    authentication_data: Option<Bytes>,
+}
+
+/// What is granted, and whether it differs from what was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Agreed<T> {
+    granted: T,
+    changed: bool,
+}
+
+impl<T: Copy + Eq> Agreed<T> {
+    fn new(asked: T, granted: T) -> Self {
+        Self { granted, changed: asked != granted }
+    }
+
+    fn announced(self) -> Option<T> {
+        self.changed.then_some(self.granted)
+    }
+}
+
+impl Handshake {
+    /// Checks a CONNECT against what the server offers.
+    // [MQTT-3.1.4-1] [MQTT-3.1.4-2]
+    pub(crate) fn begin(
+        connect: &Connect<&[u8]>,
+        capabilities: &Capabilities,
+        entropy: u128,
+    ) -> Result<Self, Violation> {
+        // [MQTT-3.1.2-2] [MQTT-3.1.2-2 @3.1.1]
+        if !capabilities.versions.accepts(connect.version) {
+            return Err(Violation::VersionNotServed(connect.version));
+        }
+        let (client_id, client_id_assigned) = client_id(connect, capabilities, entropy)?;
+        let method = connect.properties.authentication_method.map(text).transpose()?;
+        Ok(Self {
+            peer: Peer::of(connect),
+            client_id,
+            client_id_assigned,
+            clean_start: connect.clean_start,
+            keep_alive: keep_alive(connect, capabilities),
+            session_expiry: session_expiry(connect, capabilities),
+            will: will(connect, capabilities)?,
+            response_information: connect.properties.request_response_information,
+            authentication: method.map(Authentication::begin),
+            authentication_data: None,
+        })
+    }
+
+    /// The question whether the client is who it says it is.
+    pub(crate) fn authenticate<'a>(&self, connect: &Connect<&'a [u8]>) -> Authenticate<'a> {
+        Authenticate {
+            version: self.peer.version,
+            client_id: self.client_id.clone(),
+            user_name: connect.user_name,
+            password: connect.password,
+            method: self
+                .authentication
+                .as_ref()
+                .map(|authentication| authentication.method().clone()),
+            data: connect.properties.authentication_data,
+            step: AuthStep::Connect,
+        }
+    }
+
+    /// The client is authenticated: the question for its session. CONNACK is known to be possible from here on.
+    pub(crate) fn authenticated(
+        &mut self,
+        data: Option<Bytes>,
+        capabilities: &Capabilities,
+    ) -> Result<Attach, Violation> {
+        if let Some(authentication) = &mut self.authentication {
+            authentication.succeed(None);
+            self.authentication_data = data;
+        }
+        self.connack(false, capabilities)?;
+        Ok(Attach {
+            version: self.peer.version,
+            client_id: self.client_id.clone(),
+            client_id_assigned: self.client_id_assigned,
+            clean_start: self.clean_start,
+            session_expiry: self.session_expiry.granted,
+            will: self.will.clone(),
+            keep_alive: self.keep_alive.granted,
+        })
+    }
+
+    pub(crate) const fn keep_alive(&self) -> u16 {
+        self.keep_alive.granted
+    }
+
+    pub(crate) const fn session_expiry(&self) -> SessionExpiry {
+        self.session_expiry.granted
+    }
+
+    /// The CONNACK that accepts. It says only what differs from the protocol's defaults.
+    // [MQTT-3.1.4-5] [MQTT-3.2.2-3] [MQTT-3.1.4-4 @3.1.1]
+    pub(crate) fn connack(
+        &self,
+        session_present: bool,
+        capabilities: &Capabilities,
+    ) -> Result<Packet<Bytes>, Violation> {
+        let mut properties = match self.peer.version {
+            Version::V3_1 | Version::V3_1_1 => ConnAckProperties::default(),
+            Version::V5 => self.properties(capabilities),
+        };
+        let packet = |properties: &ConnAckProperties<Bytes>| {
+            let properties = properties.clone();
+            Packet::ConnAck(ConnAck {
+                session_present,
+                reason_code: ReasonCode::Success,
+                properties,
+            })
+        };
+        let mut admitted = self.peer.admit(packet(&properties));
+        if admitted.is_none() && properties.response_information.take().is_some() {
+            admitted = self.peer.admit(packet(&properties));
+        }
+        admitted.ok_or(Violation::ConnAckTooLarge { maximum: self.peer.packet_size_max })
+    }
+
+    fn properties(&self, capabilities: &Capabilities) -> ConnAckProperties<Bytes> {
+        let unavailable = |available: bool| (!available).then_some(false);
+        ConnAckProperties {
+            session_expiry_interval: self.session_expiry.announced().map(SessionExpiry::as_secs),
+            receive_maximum: NonZeroU16::new(capabilities.receive_maximum.max(1))
+                .filter(|max| max.get() != u16::MAX),
+            // [MQTT-3.2.2-9]
+            maximum_qos: Some(capabilities.maximum_qos).filter(|qos| *qos != Qos::ExactlyOnce),
+            retain_available: unavailable(capabilities.retain_available),
+            maximum_packet_size: NonZeroU32::new(capabilities.maximum_packet_size),
+            // [MQTT-3.1.3-7] [MQTT-3.2.2-16]
+            assigned_client_id: self.client_id_assigned.then(|| self.client_id.text().clone()),
+            topic_alias_maximum: Some(capabilities.topic_alias_maximum).filter(|max| *max != 0),
+            wildcard_subscription_available: unavailable(
+                capabilities.wildcard_subscription_available,
+            ),
+            subscription_identifiers_available: unavailable(
+                capabilities.subscription_identifiers_available,
+            ),
+            shared_subscription_available: unavailable(capabilities.shared_subscription_available),
+            server_keep_alive: self.keep_alive.announced(),
+            // [MQTT-3.1.2-28]
+            response_information: capabilities
+                .response_information
+                .clone()
+                .filter(|_| self.response_information),
+            // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
+            authentication_method: self
+                .authentication
+                .as_ref()
+                .map(|authentication| authentication.method().clone()),
+            authentication_data: self.authentication_data.clone(),
+            ..ConnAckProperties::default()
+        }
+    }
+}
+
+/// The CONNACK that refuses, if the client's version has one for this reason.
+// [MQTT-3.2.2-6] [MQTT-3.2.2-8] [MQTT-3.2.2-4 @3.1.1] [MQTT-3.2.2-6 @3.1.1]
+pub(crate) fn refusal(
+    reason: ReasonCode,
+    server_reference: Option<&Text>,
+    reason_string: Option<Text>,
+    peer: &Peer,
+) -> Option<Packet<Bytes>> {
+    let reason = in_connack(reason);
+    if !peer.is_v5() {
+        reason.connect_return_code()?;
+    }
+    let mut connack = ConnAck::new(false, reason);
+    if peer.is_v5() {
+        connack.properties.server_reference = server_reference.cloned();
+        connack.properties.reason_string = reason_string;
+    }
+    peer.admit(Packet::ConnAck(connack))
+}
+
+/// The code that comes nearest in CONNACK to one that is not listed for it.
+const fn in_connack(reason: ReasonCode) -> ReasonCode {
+    if reason.is_allowed_in(dunlin_codec::PacketType::ConnAck) && reason.is_error() {
+        return reason;
+    }
+    match reason {
+        ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+        ReasonCode::AdministrativeAction => ReasonCode::NotAuthorized,
+        _ => ReasonCode::UnspecifiedError,
+    }
+}
+
+/// The Client Identifier, and whether it is assigned.
+fn client_id(
+    connect: &Connect<&[u8]>,
+    capabilities: &Capabilities,
+    entropy: u128,
+) -> Result<(ClientId, bool), Violation> {
+    let id = connect.client_id.as_bytes();
+    if !id.is_empty() {
+        let maximum = capabilities.client_id_bytes_max;
+        if id.len() > usize::from(maximum) {
+            return Err(Violation::ClientIdTooLong { maximum });
+        }
+        let id = ClientId::with_rules(Bytes::copy_from_slice(id), TextRules::PERMISSIVE);
+        return id.map(|id| (id, false)).map_err(|_| Violation::ClientIdNotText);
+    }
+    match connect.version {
+        // [MQTT-3.1 s3.1] It has 1 to 23 characters.
+        Version::V3_1 => Err(Violation::ClientIdEmpty),
+        // [MQTT-3.1.3-7 @3.1.1] [MQTT-3.1.3-8 @3.1.1]
+        Version::V3_1_1 if !connect.clean_start => Err(Violation::ClientIdEmpty),
+        // [MQTT-3.1.3-6] [MQTT-3.1.3-6 @3.1.1]
+        Version::V3_1_1 | Version::V5 => Ok((assigned_client_id(entropy), true)),
+    }
+}
+
+fn assigned_client_id(mut entropy: u128) -> ClientId {
+    let id = std::iter::repeat_with(|| {
+        let digit = usize::try_from(entropy % 62).unwrap_or_default();
+        entropy /= 62;
+        ALPHABET.get(digit).copied().unwrap_or_default()
+    });
+    let id: Vec<u8> = id.take(ASSIGNED_LEN).collect();
+    ClientId::new(id).expect("letters and digits are valid text")
+}
+
+// [MQTT-3.2.2-21] [MQTT-3.2.2-22]
+fn keep_alive(connect: &Connect<&[u8]>, capabilities: &Capabilities) -> Agreed<u16> {
+    let asked = connect.keep_alive;
+    let granted = match capabilities.keep_alive_max {
+        // Before 5.0 a client cannot be told that another interval holds.
+        Some(maximum)
+            if connect.version.is_v5() && maximum > 0 && (asked == 0 || asked > maximum) =>
+        {
+            maximum
+        }
+        _ => asked,
+    };
+    Agreed::new(asked, granted)
+}
+
+fn session_expiry(connect: &Connect<&[u8]>, capabilities: &Capabilities) -> Agreed<SessionExpiry> {
+    let asked = match connect.version {
+        Version::V5 => {
+            SessionExpiry::from_secs(connect.properties.session_expiry_interval.unwrap_or(0))
+        }
+        // [MQTT-3.1.2-6 @3.1.1]
+        Version::V3_1 | Version::V3_1_1 if connect.clean_start => SessionExpiry::AT_CLOSE,
+        // [MQTT-3.1.2-4 @3.1.1]
+        Version::V3_1 | Version::V3_1_1 => SessionExpiry::NEVER,
+    };
+    Agreed::new(asked, asked.at_most(capabilities.session_expiry_max))
+}
+
+// [MQTT-3.1.2-7] [MQTT-3.1.2-8 @3.1.1]
+fn will(connect: &Connect<&[u8]>, capabilities: &Capabilities) -> Result<Option<Will>, Violation> {
+    let Some(will) = &connect.will else { return Ok(None) };
+    // [MQTT-3.2.2-12]
+    if will.qos > capabilities.maximum_qos {
+        return Err(Violation::WillQosNotSupported);
+    }
+    // [MQTT-3.2.2-13]
+    if will.retain && !capabilities.retain_available {
+        return Err(Violation::WillRetainNotSupported);
+    }
+    if is_reserved(will.topic.as_bytes()) {
+        return Err(Violation::WillTopicReserved);
+    }
+    if is_too_deep(will.topic.as_bytes(), capabilities.topic_levels_max) {
+        return Err(Violation::WillTopicTooDeep { maximum: capabilities.topic_levels_max });
+    }
+    let message = Message::from_will(will).map_err(|_| Violation::WillTopicInvalid)?;
+    Ok(Some(Will { message: Arc::new(message), delay_secs: will.delay_interval }))
+}
+
+fn text(text: &str) -> Result<Text, Violation> {
+    Text::parse(text.as_bytes(), TextRules::PERMISSIVE).map_err(|_| Violation::AuthMethodChanged)
+}

@@ -1,0 +1,517 @@
+//! Messages with QoS above 0 on their way to the client, from delivery to the last acknowledgement.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use dunlin_codec::{AckKind, Hop, PacketId, Qos, ReasonCode, publish_len};
+
+use crate::alias::OutboundAliases;
+use crate::delivery::{Completed, Delivery, DropReason, Dropped, Origin, Outgoing};
+use crate::error::Violation;
+use crate::event::{Acknowledgement, Output, Outputs, Persist};
+use crate::packet_ids::{PACKET_IDS, packet_id_of, release_idle_room, seq_from};
+use crate::peer::Peer;
+use crate::quota::SendQuota;
+use crate::token::Tokens;
+
+/// Finished slots between unfinished ones that are worth sweeping up.
+const SWEEP_MIN: usize = 64;
+
+/// The unacknowledged messages of a session, in their order.
+///
+/// Slots are sorted by place, and nearly always contiguous, so that a Packet Identifier leads to its slot by a
+/// subtraction. Bound: the places from the first slot to the last one sent are fewer than there are Packet Identifiers;
+/// who lets them run out is closed. Finished slots in between are swept up when they are the majority.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    /// The first one is never [`Stage::Done`].
+    slots: VecDeque<Slot>,
+    /// Slots with [`Stage::Done`].
+    done: usize,
+    /// Slots with [`Stage::Queued`] or [`Stage::Resend`].
+    waiting: usize,
+    /// No slot before this place waits.
+    waiting_from: u64,
+    /// What this Network Connection still lets through.
+    quota: SendQuota,
+}
+
+#[derive(Debug)]
+struct Slot {
+    seq: u64,
+    stage: Stage,
+    /// `None` when done, and in [`Stage::Released`] after a restart.
+    delivery: Option<Delivery>,
+}
+
+/// How far a message has come.
+///
+/// ```text
+/// Queued ──► Sent ──PUBACK──────────────────────────────────► Done
+///             │ ▲ └──PUBREC──► Releasing ──durable──► Released ──PUBCOMP──► Done
+///    new      │ │ quota        (durable sessions)    (PUBREL sent)
+/// connection  ▼ │
+///            Resend
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Never sent; waits for quota.
+    Queued,
+    /// Sent on an earlier connection; waits for quota on this one.
+    Resend,
+    /// Sent on this connection.
+    Sent,
+    /// PUBREC came; PUBREL waits until this is durable.
+    Releasing,
+    /// PUBREL sent, PUBCOMP awaited.
+    Released,
+    /// Acknowledged, dropped or handed over.
+    Done,
+}
+
+/// What sending a PUBLISH depends on: the client, the time, and the aliases it changes.
+pub(crate) struct Sender<'c> {
+    pub(crate) peer: &'c Peer,
+    pub(crate) aliases: Option<&'c mut OutboundAliases>,
+    pub(crate) now: Instant,
+}
+
+impl Sender<'_> {
+    /// The PUBLISH for this delivery, or why it cannot be sent.
+    pub(crate) fn outgoing(
+        &mut self,
+        delivery: &Delivery,
+        packet_id: Option<PacketId>,
+        dup: bool,
+    ) -> Result<Outgoing, DropReason> {
+        let message_expiry_interval = self.remaining_expiry(delivery, dup)?;
+        let topic = &delivery.message.topic;
+        let mut outgoing = Outgoing {
+            message: delivery.message.clone(),
+            qos: delivery.qos,
+            packet_id,
+            // [MQTT-3.3.1-1] [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-4.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
+            dup,
+            retain: delivery.retain,
+            subscription_ids: delivery.subscription_ids.clone(),
+            topic_alias: self.aliases.as_mut().and_then(|aliases| aliases.find(topic)),
+            message_expiry_interval,
+        };
+        if !self.fits(&outgoing) {
+            // Setting an alias takes three bytes; perhaps it fits without.
+            let sets_alias = matches!(outgoing.topic_alias, Some((_, false)));
+            outgoing.topic_alias = outgoing.topic_alias.filter(|_| !sets_alias);
+            if !sets_alias || !self.fits(&outgoing) {
+                // [MQTT-3.1.2-25]
+                return Err(DropReason::TooLarge);
+            }
+        }
+        if let (Some((_, false)), Some(aliases)) = (outgoing.topic_alias, self.aliases.as_mut()) {
+            aliases.set(topic);
+        }
+        Ok(outgoing)
+    }
+
+    /// Seconds left of the Message Expiry Interval: what was received less the whole seconds it waited.
+    // [MQTT-3.3.2-6]
+    fn remaining_expiry(&self, delivery: &Delivery, dup: bool) -> Result<Option<u32>, DropReason> {
+        let Some(expires_at) = delivery.expires_at else { return Ok(None) };
+        let left = expires_at.saturating_duration_since(self.now);
+        // [MQTT-3.3.2-5] [MQTT-4.3.3-7] Once sending began, it is carried through.
+        if left.is_zero() && !dup {
+            return Err(DropReason::Expired);
+        }
+        let begun_second = u64::from(left > Duration::from_secs(left.as_secs()));
+        Ok(Some(u32::try_from(left.as_secs() + begun_second).unwrap_or(u32::MAX)))
+    }
+
+    // [MQTT-3.1.2-24]
+    fn fits(&self, outgoing: &Outgoing) -> bool {
+        if self.peer.packet_size_max == u32::MAX {
+            return true;
+        }
+        let hop: Hop<'_> = outgoing.hop();
+        self.peer.takes(publish_len(&outgoing.message, &hop, self.peer.version))
+    }
+}
+
+impl Outbound {
+    /// The unacknowledged and waiting messages of a restored session of which only PUBCOMP is missing.
+    pub(crate) fn restore(mut released: Vec<u64>) -> Self {
+        released.sort_unstable();
+        released.dedup();
+        let slots = released
+            .into_iter()
+            .map(|seq| Slot { seq, stage: Stage::Released, delivery: None })
+            .collect();
+        Self { slots, ..Self::default() }
+    }
+
+    /// How many more messages with QoS above 0 may be handed over now. None while others wait: they go first.
+    #[inline]
+    pub(crate) fn available(&self) -> u16 {
+        if self.waiting > 0 { 0 } else { self.quota.available() }
+    }
+
+    /// Messages not acknowledged for good.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.done
+    }
+
+    /// A new Network Connection with this send quota. What was sent on an earlier one is due again; PUBREL goes out at
+    /// once, PUBLISH by [`pump`](Self::pump).
+    // [MQTT-4.4.0-1] [MQTT-4.4.0-1 @3.1.1] [MQTT-4.3.3-6] [MQTT-4.9.0-1]
+    pub(crate) fn resume(&mut self, maximum: u16, out: &mut Outputs<'_>) {
+        self.quota = SendQuota::new(maximum);
+        self.waiting = 0;
+        self.waiting_from = self.slots.front().map_or(0, |slot| slot.seq);
+        for slot in &mut self.slots {
+            match slot.stage {
+                Stage::Queued | Stage::Resend => self.waiting += 1,
+                Stage::Sent => {
+                    slot.stage = Stage::Resend;
+                    self.waiting += 1;
+                }
+                Stage::Releasing => self.quota.take(),
+                Stage::Released => {
+                    self.quota.take();
+                    out.push(ack(AckKind::PubRel, packet_id_of(slot.seq), ReasonCode::Success));
+                }
+                Stage::Done => {}
+            }
+        }
+    }
+
+    /// Takes a message with QoS above 0 and sends it, or lets it wait behind others and for quota.
+    pub(crate) fn deliver(
+        &mut self,
+        delivery: Delivery,
+        durable: bool,
+        sender: &mut Sender<'_>,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), Violation> {
+        // [MQTT-2.2.1-4] [MQTT-2.3.1-4 @3.1.1]
+        let exhausted =
+            self.slots.front().is_some_and(|first| delivery.seq >= first.seq + PACKET_IDS);
+        // [MQTT-4.9.0-2]
+        if exhausted || self.available() == 0 {
+            self.queue(delivery);
+            return if exhausted { Err(Violation::PacketIdsExhausted) } else { Ok(()) };
+        }
+        self.send(delivery, durable, sender, out);
+        Ok(())
+    }
+
+    /// Keeps a message for the next connection, or until there is quota.
+    pub(crate) fn queue(&mut self, delivery: Delivery) {
+        let stage = if delivery.sent_before { Stage::Resend } else { Stage::Queued };
+        let seq = delivery.seq;
+        self.waiting_from = if self.waiting == 0 { seq } else { self.waiting_from.min(seq) };
+        self.waiting += usize::from(self.insert(Slot { seq, stage, delivery: Some(delivery) }));
+    }
+
+    fn send(
+        &mut self,
+        delivery: Delivery,
+        durable: bool,
+        sender: &mut Sender<'_>,
+        out: &mut Outputs<'_>,
+    ) {
+        let seq = delivery.seq;
+        match sender.outgoing(&delivery, Some(packet_id_of(seq)), delivery.sent_before) {
+            Ok(outgoing) => {
+                if self.insert(Slot { seq, stage: Stage::Sent, delivery: Some(delivery) }) {
+                    self.quota.take();
+                    out.push(Output::Publish(outgoing));
+                }
+            }
+            Err(why) => {
+                out.push(Output::Dropped(Dropped { delivery, why }));
+                acknowledged(seq, durable, out);
+            }
+        }
+    }
+
+    /// Sends what waits, as far as the quota goes.
+    // [MQTT-3.3.4-9] [MQTT-4.6.0-1] [MQTT-4.6.0-1 @3.1.1]
+    pub(crate) fn pump(&mut self, durable: bool, sender: &mut Sender<'_>, out: &mut Outputs<'_>) {
+        while self.waiting > 0 && self.quota.available() > 0 {
+            let Some(index) = self.first_waiting() else { return };
+            let first = self.slots.front().map_or(0, |slot| slot.seq);
+            let Some(slot) = self.slots.get_mut(index) else { return };
+            // [MQTT-2.2.1-4] The identifier is still in use.
+            if slot.seq >= first + PACKET_IDS {
+                return;
+            }
+            let Some(delivery) = slot.delivery.as_ref() else { return };
+            let seq = slot.seq;
+            let dup = slot.stage == Stage::Resend;
+            self.waiting -= 1;
+            self.waiting_from = seq + 1;
+            match sender.outgoing(delivery, Some(packet_id_of(seq)), dup) {
+                Ok(outgoing) => {
+                    slot.stage = Stage::Sent;
+                    self.quota.take();
+                    out.push(Output::Publish(outgoing));
+                }
+                Err(why) => {
+                    if let Some(delivery) = self.finish(index) {
+                        out.push(Output::Dropped(Dropped { delivery, why }));
+                    }
+                    acknowledged(seq, durable, out);
+                }
+            }
+        }
+    }
+
+    /// PUBACK came in.
+    // [MQTT-4.3.2-3] [MQTT-4.4.0-2]
+    pub(crate) fn puback(
+        &mut self,
+        id: PacketId,
+        reason: ReasonCode,
+        durable: bool,
+        out: &mut Outputs<'_>,
+    ) {
+        if let Some(index) = self.unacknowledged(id, Qos::AtLeastOnce) {
+            self.leave_wire(index);
+            self.complete(index, reason, durable, out);
+        }
+        // A stray PUBACK is ignored. [MQTT-2.2.1-5]
+    }
+
+    /// PUBREC came in.
+    pub(crate) fn pubrec(
+        &mut self,
+        id: PacketId,
+        reason: ReasonCode,
+        tokens: Option<&mut Tokens>,
+        out: &mut Outputs<'_>,
+    ) -> KnownId {
+        let Some(index) = self.unacknowledged(id, Qos::ExactlyOnce) else {
+            return self.pubrec_again(id, out);
+        };
+        // [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+        if reason.is_error() {
+            self.leave_wire(index);
+            self.complete(index, reason, tokens.is_some(), out);
+            return KnownId::Yes;
+        }
+        self.enter_wire(index);
+        let Some(slot) = self.slots.get_mut(index) else { return KnownId::Yes };
+        // What PUBREL stands for must be durable before it is sent, or a restart would repeat the PUBLISH.
+        // [MQTT-4.3.3-6]
+        if let Some(tokens) = tokens {
+            slot.stage = Stage::Releasing;
+            let (token, change) =
+                (Some(tokens.next_outbound(id)), Persist::OutboundReleased(slot.seq));
+            out.push(Output::Persist { token, change });
+        } else {
+            slot.stage = Stage::Released;
+            out.push(ack(AckKind::PubRel, id, ReasonCode::Success));
+        }
+        KnownId::Yes
+    }
+
+    /// PUBREC came in for a message that is not unacknowledged.
+    fn pubrec_again(&self, id: PacketId, out: &mut Outputs<'_>) -> KnownId {
+        match self.index_of(id).and_then(|index| self.slots.get(index)).map(|slot| slot.stage) {
+            Some(Stage::Releasing) => KnownId::Yes,
+            Some(Stage::Released) => {
+                out.push(ack(AckKind::PubRel, id, ReasonCode::Success));
+                KnownId::Yes
+            }
+            Some(Stage::Queued | Stage::Resend | Stage::Sent | Stage::Done) | None => KnownId::No,
+        }
+    }
+
+    /// The release of this message is durable: whether PUBREL may go out.
+    pub(crate) fn released(&mut self, id: PacketId) -> bool {
+        let slot = self.index_of(id).and_then(|index| self.slots.get_mut(index));
+        match slot {
+            Some(slot) if slot.stage == Stage::Releasing => {
+                slot.stage = Stage::Released;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// PUBCOMP came in.
+    // [MQTT-4.3.3-5]
+    pub(crate) fn pubcomp(
+        &mut self,
+        id: PacketId,
+        reason: ReasonCode,
+        durable: bool,
+        out: &mut Outputs<'_>,
+    ) {
+        let Some(index) = self.index_of(id) else { return };
+        if self.slots.get(index).is_some_and(|slot| slot.stage == Stage::Released) {
+            self.quota.give_back();
+            self.complete(index, reason, durable, out);
+        }
+    }
+
+    /// Takes out, of the messages that came by a shared subscription, those which may go to another member of the group:
+    /// with QoS 1 all, with QoS 2 those not begun. For a session without a connection.
+    // [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+    pub(crate) fn take_unacknowledged_shared(&mut self) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for index in 0..self.slots.len() {
+            if self.slots.get(index).is_some_and(Slot::may_go_to_another) {
+                taken.extend(self.forget(index));
+            }
+        }
+        self.waiting = self.slots.iter().filter(|slot| slot.waits()).count();
+        self.sweep();
+        taken
+    }
+
+    /// Takes out every message, in order. For the end of a session.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Delivery> + use<> {
+        std::mem::take(self).slots.into_iter().filter_map(|slot| slot.delivery)
+    }
+
+    /// Puts a slot in its place, unless that is taken.
+    fn insert(&mut self, slot: Slot) -> bool {
+        if self.slots.back().is_none_or(|last| last.seq < slot.seq) {
+            self.slots.push_back(slot);
+            return true;
+        }
+        // Only a restored session gets messages behind a later one that is released already.
+        match self.slots.binary_search_by_key(&slot.seq, |slot| slot.seq) {
+            Ok(_) => {
+                debug_assert!(false, "place {} was delivered twice", slot.seq);
+                false
+            }
+            Err(index) => {
+                self.slots.insert(index, slot);
+                true
+            }
+        }
+    }
+
+    /// The slot of the message with this Packet Identifier.
+    #[inline]
+    fn index_of(&self, id: PacketId) -> Option<usize> {
+        let first = self.slots.front()?.seq;
+        let seq = seq_from(first, id);
+        let guess = usize::try_from(seq - first).ok()?;
+        if self.slots.get(guess).is_some_and(|slot| slot.seq == seq) {
+            return Some(guess);
+        }
+        self.slots.binary_search_by_key(&seq, |slot| slot.seq).ok()
+    }
+
+    /// The slot of the message with this Packet Identifier and QoS that was sent, on this connection or an earlier one,
+    /// and not acknowledged.
+    #[inline]
+    fn unacknowledged(&self, id: PacketId, qos: Qos) -> Option<usize> {
+        let index = self.index_of(id)?;
+        let slot = self.slots.get(index)?;
+        let sent = matches!(slot.stage, Stage::Sent | Stage::Resend);
+        (sent && slot.delivery.as_ref().is_some_and(|delivery| delivery.qos == qos))
+            .then_some(index)
+    }
+
+    /// The first slot that waits.
+    fn first_waiting(&mut self) -> Option<usize> {
+        let start = self.slots.partition_point(|slot| slot.seq < self.waiting_from);
+        (start..self.slots.len()).find(|&index| self.slots.get(index).is_some_and(Slot::waits))
+    }
+
+    /// An unacknowledged message no longer uses quota, or no longer waits for it.
+    #[inline]
+    fn leave_wire(&mut self, index: usize) {
+        match self.slots.get(index).map(|slot| slot.stage) {
+            Some(Stage::Sent) => self.quota.give_back(),
+            // The client acknowledged what it got on an earlier connection.
+            _ => self.waiting -= 1,
+        }
+    }
+
+    /// An unacknowledged message uses quota, even if it was not sent again on this connection.
+    fn enter_wire(&mut self, index: usize) {
+        if self.slots.get(index).is_some_and(|slot| slot.stage == Stage::Resend) {
+            self.waiting -= 1;
+            self.quota.take();
+        }
+    }
+
+    #[inline]
+    fn complete(&mut self, index: usize, reason: ReasonCode, durable: bool, out: &mut Outputs<'_>) {
+        let Some(seq) = self.slots.get(index).map(|slot| slot.seq) else { return };
+        let delivery = self.finish(index);
+        let origin = delivery.as_ref().map_or(Origin::Plain, |delivery| delivery.origin);
+        let message = delivery.map(|delivery| delivery.message);
+        out.push(Output::Completed(Completed { seq, origin, reason, message }));
+        acknowledged(seq, durable, out);
+    }
+
+    /// The slot is done with. Indices are no longer valid.
+    #[inline]
+    fn finish(&mut self, index: usize) -> Option<Delivery> {
+        let delivery = self.forget(index);
+        self.sweep();
+        delivery
+    }
+
+    #[inline]
+    fn forget(&mut self, index: usize) -> Option<Delivery> {
+        let slot = self.slots.get_mut(index)?;
+        slot.stage = Stage::Done;
+        self.done += 1;
+        slot.delivery.take()
+    }
+
+    /// Keeps the first slot unfinished, and the finished ones few.
+    #[inline]
+    fn sweep(&mut self) {
+        while self.slots.front().is_some_and(|slot| slot.stage == Stage::Done) {
+            self.slots.pop_front();
+            self.done -= 1;
+        }
+        if self.done >= SWEEP_MIN && self.done * 2 > self.slots.len() {
+            self.slots.retain(|slot| slot.stage != Stage::Done);
+            self.done = 0;
+        }
+        release_idle_room(&mut self.slots);
+    }
+}
+
+impl Slot {
+    const fn waits(&self) -> bool {
+        matches!(self.stage, Stage::Queued | Stage::Resend)
+    }
+
+    fn may_go_to_another(&self) -> bool {
+        self.delivery.as_ref().is_some_and(|delivery| {
+            delivery.origin.is_shared()
+                && match self.stage {
+                    Stage::Queued => true,
+                    Stage::Resend | Stage::Sent => delivery.qos == Qos::AtLeastOnce,
+                    Stage::Releasing | Stage::Released | Stage::Done => false,
+                }
+        })
+    }
+}
+
+/// Whether a Packet Identifier belongs to an exchange that goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KnownId {
+    Yes,
+    No,
+}
+
+pub(crate) fn ack<'a>(kind: AckKind, packet_id: PacketId, reason: ReasonCode) -> Output<'a> {
+    Output::Ack(Acknowledgement { kind, packet_id, reason })
+}
+
+/// A loss of this record only repeats the message with DUP, so nothing waits for it.
+#[inline]
+fn acknowledged(seq: u64, durable: bool, out: &mut Outputs<'_>) {
+    if durable {
+        out.push(Output::Persist { token: None, change: Persist::Acknowledged(seq) });
+    }
+}
