@@ -1,0 +1,65 @@
+"""Starts the broker under test on a free port and stops it again."""
+
+import contextlib
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+
+START_SECS = 20
+STOP_SECS = 20
+ADDRESS = re.compile(r"127\.0\.0\.1:([1-9][0-9]*)")
+
+
+@contextlib.contextmanager
+def running(binary):
+    """Gives the port that the broker printed. Its last lines are shown if it does not start or stop as it should."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            # An absolute path, because the broker runs in a folder of its own.
+            [pathlib.Path(binary).resolve(), "--listen", "127.0.0.1:0"],
+            cwd=folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        log = _Log(process.stdout)
+        try:
+            yield log.port()
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(timeout=STOP_SECS)
+            if code != 0:
+                raise SystemExit(f"the broker ended with {code}:\n{log.tail()}")
+        finally:
+            process.kill()
+            process.wait()
+
+
+class _Log:
+    """Reads all that the broker prints, so that it never waits for us."""
+
+    def __init__(self, stream):
+        self._lines = []
+        self._port = None
+        self._ready = threading.Event()
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream):
+        for line in stream:
+            self._lines.append(line)
+            found = ADDRESS.search(line)
+            if found and self._port is None:
+                self._port = int(found[1])
+                self._ready.set()
+        self._ready.set()
+
+    def port(self):
+        self._ready.wait(START_SECS)
+        if self._port is None:
+            raise SystemExit(f"the broker printed no address within {START_SECS} s:\n{self.tail()}")
+        return self._port
+
+    def tail(self):
+        return "".join(self._lines[-40:])
