@@ -1,10 +1,10 @@
 //! Enhanced authentication: whose turn it is in the exchange of AUTH packets.
 
 use bytes::Bytes;
-use dunlin_codec::{Auth, Packet, ReasonCode, Text};
+use dunlin_codec::{Auth, ClientId, Packet, ReasonCode, Text, Version};
 
 use crate::error::Violation;
-use crate::event::AuthStep;
+use crate::event::{AuthStep, Authenticate};
 
 /// The exchange of one Network Connection whose CONNECT named a method.
 #[derive(Debug)]
@@ -43,8 +43,13 @@ impl Authentication {
         self.turn == Turn::Server
     }
 
-    /// AUTH came in.
-    pub(crate) fn receive(&mut self, auth: &Auth<&[u8]>) -> Result<AuthStep, Violation> {
+    /// AUTH came in: the question to the server.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        auth: &Auth<&'a [u8]>,
+        version: Version,
+        client_id: &ClientId,
+    ) -> Result<Authenticate<'a>, Violation> {
         // [MQTT-4.12.0-5] [MQTT-4.12.1-1]
         if auth.method != Some(self.method.as_str()) {
             return Err(Violation::AuthMethodChanged);
@@ -53,10 +58,18 @@ impl Authentication {
             // [MQTT-4.12.0-3]
             (Turn::Client, ReasonCode::ContinueAuthentication) => AuthStep::Continue,
             (Turn::Done, ReasonCode::ReAuthenticate) => AuthStep::Again,
-            _ => return Err(Violation::AuthReason),
+            (Turn::Server | Turn::Client | Turn::Done, _) => return Err(Violation::AuthReason),
         };
         self.turn = Turn::Server;
-        Ok(step)
+        Ok(Authenticate {
+            version,
+            client_id: client_id.clone(),
+            user_name: None,
+            password: None,
+            method: Some(self.method.clone()),
+            data: auth.data,
+            step,
+        })
     }
 
     /// The AUTH that asks the client for another step.

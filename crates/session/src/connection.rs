@@ -1,19 +1,14 @@
 //! The front door: one client's Network Connection as a machine.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use dunlin_codec::{
-    Auth, ClientId, Connect, DecodeErrorKind, Disconnect, Packet, PacketRef, PacketType, Qos,
-    ReasonCode, Text, Version,
-};
+use dunlin_codec::{ClientId, PacketRef, Qos, ReasonCode, Version};
 
 use crate::delivery::{Delivery, DropReason, Dropped};
 use crate::error::Violation;
-use crate::event::{AuthStep, Authenticate, Cause, End, Input, Output, Outputs};
-use crate::handshake::{Handshake, refusal};
+use crate::event::{Cause, End, Input, Output, Outputs};
+use crate::handshake::Handshake;
 use crate::limits::Capabilities;
 use crate::open::{Next, Open};
 use crate::peer::Peer;
@@ -27,12 +22,12 @@ use crate::token::Token;
 /// it.
 #[derive(Debug)]
 pub struct Connection {
-    capabilities: Arc<Capabilities>,
+    pub(crate) capabilities: Arc<Capabilities>,
     /// When CONNACK must be out.
     connect_by: Option<Instant>,
     /// What CONNECT said about the client, once it came.
-    peer: Option<Peer>,
-    state: State,
+    pub(crate) peer: Option<Peer>,
+    pub(crate) state: State,
 }
 
 /// How far the connection has come.
@@ -46,8 +41,7 @@ pub struct Connection {
 ///                    Closed
 /// ```
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every connection is open")]
-enum State {
+pub(crate) enum State {
     /// Nothing came yet. Holds the randomness for an assigned Client Identifier.
     AwaitConnect { entropy: u128 },
     /// CONNECT came; who the client is remains to be shown.
@@ -105,7 +99,8 @@ impl Connection {
             }
             Input::AuthContinue(data) => self.go_on(data, now, out),
             Input::Attached { session, session_present } => {
-                self.attached(session, session_present, now, out)
+                self.attached(session, session_present, now, out);
+                Ok(())
             }
             Input::Timeout => self.timeout(now),
             Input::Close(cause) => {
@@ -117,26 +112,6 @@ impl Connection {
                 Ok(())
             }
         }
-    }
-
-    /// The client broke a rule, found here or by the decoder: it is told as far as its version allows, and the connection
-    /// ends.
-    // [MQTT-4.13.1-1] [MQTT-4.13.2-1] [MQTT-4.8.0-1 @3.1.1]
-    pub fn violated(&mut self, violation: Violation, now: Instant, out: &mut Outputs<'_>) {
-        let words = Text::copy_from(&violation.to_string()).ok();
-        let reason = violation.reason_code();
-        match &self.state {
-            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => {
-                if let Some(peer) =
-                    self.peer.or_else(|| peer_of(&violation)).filter(|_| answers(&violation))
-                {
-                    send(refusal(reason, None, words, &peer), out);
-                }
-            }
-            State::Open(open) => send(disconnect(reason, None, words, &open.peer), out),
-            State::Closed { .. } => {}
-        }
-        self.end(End::Violated(violation), now, out);
     }
 
     /// Whether the next packet may be handed in. While it may not, it is kept unread: the server has to answer first, or
@@ -299,7 +274,10 @@ impl Connection {
     const fn open(&self) -> Option<&Open> {
         match &self.state {
             State::Open(open) => Some(open),
-            _ => None,
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { .. } => None,
         }
     }
 
@@ -324,156 +302,6 @@ impl Connection {
             State::Attaching(_) => return Err(Violation::BeforeConnAck(packet.packet_type())),
             // [MQTT-3.14.4-1] [MQTT-3.1.4-6] [MQTT-3.14.4-2 @3.1.1] [MQTT-3.1.4-5 @3.1.1]
             State::Closed { .. } => {}
-        }
-        Ok(())
-    }
-
-    // [MQTT-3.1.0-1] [MQTT-3.1.0-1 @3.1.1]
-    fn first_packet<'a>(
-        &mut self,
-        packet: PacketRef<'a>,
-        entropy: u128,
-        out: &mut Outputs<'a>,
-    ) -> Result<(), Violation> {
-        match packet {
-            Packet::Connect(connect) => self.connect(&connect, entropy, out),
-            _ => Err(Violation::ConnectExpected(packet.packet_type())),
-        }
-    }
-
-    fn connect<'a>(
-        &mut self,
-        connect: &Connect<&'a [u8]>,
-        entropy: u128,
-        out: &mut Outputs<'a>,
-    ) -> Result<(), Violation> {
-        // Known first, so that even a refusal keeps to what the client takes.
-        self.peer = Some(Peer::of(connect));
-        let handshake = Handshake::begin(connect, &self.capabilities, entropy)?;
-        out.push(Output::Authenticate(Box::new(handshake.authenticate(connect))));
-        self.state = State::Authenticating(Box::new(handshake));
-        Ok(())
-    }
-
-    fn packet_before_connack<'a>(
-        &mut self,
-        packet: PacketRef<'a>,
-        now: Instant,
-        out: &mut Outputs<'a>,
-    ) -> Result<(), Violation> {
-        match packet {
-            Packet::Auth(auth) => self.auth_before_connack(&auth, out),
-            // The client gave up. Its Will was never accepted.
-            Packet::Disconnect(disconnect) => {
-                self.end(End::Disconnected(disconnect.reason_code), now, out);
-                Ok(())
-            }
-            // [MQTT-3.1.2-30]
-            _ => Err(Violation::BeforeConnAck(packet.packet_type())),
-        }
-    }
-
-    fn auth_before_connack<'a>(
-        &mut self,
-        auth: &Auth<&'a [u8]>,
-        out: &mut Outputs<'a>,
-    ) -> Result<(), Violation> {
-        let State::Authenticating(handshake) = &mut self.state else { return Ok(()) };
-        // [MQTT-4.12.0-7]
-        let authentication = handshake.authentication.as_mut().ok_or(Violation::AuthUnexpected)?;
-        let step = authentication.receive(auth)?;
-        out.push(Output::Authenticate(Box::new(Authenticate {
-            version: handshake.peer.version,
-            client_id: handshake.client_id.clone(),
-            user_name: None,
-            password: None,
-            method: Some(authentication.method().clone()),
-            data: auth.data,
-            step,
-        })));
-        debug_assert_eq!(
-            step,
-            AuthStep::Continue,
-            "before CONNACK there is nothing to begin again"
-        );
-        Ok(())
-    }
-
-    /// The client is who it says it is.
-    fn authenticated(
-        &mut self,
-        data: Option<Bytes>,
-        out: &mut Outputs<'_>,
-    ) -> Result<(), Violation> {
-        match &mut self.state {
-            State::Authenticating(handshake) => {
-                let attach = handshake.authenticated(data, &self.capabilities)?;
-                out.push(Output::Attach(Box::new(attach)));
-                self.state = match mem::replace(&mut self.state, State::Closed { session: None }) {
-                    State::Authenticating(handshake) => State::Attaching(handshake),
-                    other => other,
-                };
-                Ok(())
-            }
-            State::Open(open) => open.authenticated(data, true, out),
-            State::AwaitConnect { .. } | State::Attaching(_) | State::Closed { .. } => Ok(()),
-        }
-    }
-
-    /// The authentication needs another step.
-    fn go_on(
-        &mut self,
-        data: Option<Bytes>,
-        now: Instant,
-        out: &mut Outputs<'_>,
-    ) -> Result<(), Violation> {
-        match &mut self.state {
-            State::Authenticating(handshake) => {
-                let Some(authentication) = handshake.authentication.as_mut() else {
-                    // [MQTT-4.12.0-6] There is no method to go on with.
-                    self.close(&Cause::Reason(ReasonCode::BadAuthenticationMethod), now, out);
-                    return Ok(());
-                };
-                let maximum = handshake.peer.packet_size_max;
-                let packet = handshake.peer.admit(authentication.go_on(data));
-                out.push(Output::Send(Box::new(
-                    packet.ok_or(Violation::AnswerTooLarge { maximum })?,
-                )));
-                Ok(())
-            }
-            State::Open(open) => open.authenticated(data, false, out),
-            State::AwaitConnect { .. } | State::Attaching(_) | State::Closed { .. } => Ok(()),
-        }
-    }
-
-    /// The session is there: CONNACK goes out.
-    fn attached(
-        &mut self,
-        session: Box<Session>,
-        session_present: bool,
-        now: Instant,
-        out: &mut Outputs<'_>,
-    ) -> Result<(), Violation> {
-        match mem::replace(&mut self.state, State::Closed { session: None }) {
-            State::Attaching(handshake) => {
-                // [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.2.2-1 @3.1.1] [MQTT-3.2.2-2 @3.1.1] [MQTT-3.2.2-3 @3.1.1]
-                let session_present = session_present && !handshake.clean_start;
-                let connack = handshake.connack(session_present, &self.capabilities)?;
-                // [MQTT-3.2.0-1] [MQTT-3.2.0-2] [MQTT-3.2.0-1 @3.1.1] CONNACK comes before what is repeated.
-                out.push(Output::Send(Box::new(connack)));
-                self.state =
-                    State::Open(Open::begin(*handshake, session, &self.capabilities, now, out));
-            }
-            // The connection ended while its session was looked for: it is given back by `detach` as it is.
-            mut other => {
-                if let State::Closed { session: place } = &mut other {
-                    *place = Some(session);
-                    if let Some(session) = place {
-                        session.detach(now, out);
-                    }
-                }
-                self.state = other;
-            }
         }
         Ok(())
     }
@@ -547,93 +375,4 @@ impl Connection {
             State::Closed { .. } => Ok(()),
         }
     }
-
-    /// The server ends the connection, or refuses it.
-    // [MQTT-3.1.4-3] [MQTT-3.1.4-2 @3.1.1] [MQTT-4.12.0-4] [MQTT-4.12.1-2]
-    fn close(&mut self, cause: &Cause, now: Instant, out: &mut Outputs<'_>) {
-        let reason = cause.reason_code();
-        let end = match (&self.state, self.peer) {
-            (State::Open(open), _) => {
-                send(disconnect(reason, cause.server_reference(), None, &open.peer), out);
-                End::Closed(reason)
-            }
-            // [MQTT-3.14.0-1] Before CONNACK there is no DISCONNECT.
-            (_, Some(peer)) if !self.is_closed() => {
-                send(refusal(reason, cause.server_reference(), None, &peer), out);
-                End::Refused(reason)
-            }
-            _ => End::Refused(reason),
-        };
-        self.end(end, now, out);
-    }
-
-    /// Ends the connection: the Will goes out or waits, the session can be taken.
-    fn end(&mut self, end: End, now: Instant, out: &mut Outputs<'_>) {
-        let session = match mem::replace(&mut self.state, State::Closed { session: None }) {
-            State::Open(open) => {
-                let mut session = open.session;
-                session.detach(now, out);
-                Some(session)
-            }
-            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => None,
-            closed @ State::Closed { .. } => {
-                self.state = closed;
-                return;
-            }
-        };
-        self.state = State::Closed { session };
-        out.push(Output::Close(end));
-    }
-}
-
-fn send(packet: Option<Packet<Bytes>>, out: &mut Outputs<'_>) {
-    if let Some(packet) = packet {
-        out.push(Output::Send(Box::new(packet)));
-    }
-}
-
-/// The DISCONNECT that tells a 5.0 client why; 3.x knows none from a server.
-// [MQTT-3.14.2-1] [MQTT-3.14.2-2]
-fn disconnect(
-    reason: ReasonCode,
-    server_reference: Option<&Text>,
-    reason_string: Option<Text>,
-    peer: &Peer,
-) -> Option<Packet<Bytes>> {
-    if !peer.is_v5() {
-        return None;
-    }
-    let listed = reason.is_allowed_in(PacketType::Disconnect);
-    let mut disconnect =
-        Disconnect::new(if listed { reason } else { ReasonCode::UnspecifiedError });
-    disconnect.server_reference = server_reference.cloned();
-    disconnect.reason_string = reason_string;
-    peer.admit(Packet::Disconnect(disconnect))
-}
-
-/// Whether a client that is not connected gets any answer.
-fn answers(violation: &Violation) -> bool {
-    match violation {
-        // [MQTT-3.1.0-1] It may not be an MQTT client at all.
-        Violation::ConnectExpected(_) | Violation::ConnectTimeout => false,
-        // [MQTT-3.1.2-24]
-        Violation::ConnAckTooLarge { .. } => false,
-        Violation::Malformed(error) => error.packet_type() == Some(PacketType::Connect),
-        _ => true,
-    }
-}
-
-/// What is known of a client whose CONNECT was not even decoded: its version, perhaps.
-fn peer_of(violation: &Violation) -> Option<Peer> {
-    let Violation::Malformed(error) = violation else { return None };
-    let version = match (error.version(), error.kind()) {
-        (Some(version), _) => version,
-        // [MQTT-3.1.2-2] [MQTT-3.1.2-2 @3.1.1] It is told in the form that it may understand.
-        (None, DecodeErrorKind::ProtocolLevel { level }) if level > Version::V5.level() => {
-            Version::V5
-        }
-        (None, DecodeErrorKind::ProtocolLevel { .. }) => Version::V3_1_1,
-        (None, _) => return None,
-    };
-    Some(Peer::unknown(version))
 }

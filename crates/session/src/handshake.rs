@@ -1,5 +1,6 @@
 //! From CONNECT to CONNACK.
 
+use std::mem;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ pub(crate) struct Handshake {
     pub(crate) will: Option<Will>,
     response_information: bool,
     pub(crate) authentication: Option<Authentication>,
-    /// What goes with CONNACK.
-    authentication_data: Option<Bytes>,
+    /// The answer, as far as it is known.
+    connack: ConnAck<Bytes>,
 }
 
 /// What is granted, and whether it differs from what was asked for.
@@ -82,7 +83,7 @@ impl Handshake {
             will: will(connect, capabilities)?,
             response_information: connect.properties.request_response_information,
             authentication: method.map(Authentication::begin),
-            authentication_data: None,
+            connack: ConnAck::new(false, ReasonCode::Success),
         })
     }
 
@@ -102,7 +103,7 @@ impl Handshake {
         }
     }
 
-    /// The client is authenticated: the question for its session. CONNACK is known to be possible from here on.
+    /// The client is authenticated: the question for its session. CONNACK is ready from here on.
     pub(crate) fn authenticated(
         &mut self,
         data: Option<Bytes>,
@@ -110,9 +111,11 @@ impl Handshake {
     ) -> Result<Attach, Violation> {
         if let Some(authentication) = &mut self.authentication {
             authentication.succeed(None);
-            self.authentication_data = data;
         }
-        self.connack(false, capabilities)?;
+        if self.peer.is_v5() {
+            self.connack.properties = self.properties(data, capabilities);
+        }
+        self.fit_connack()?;
         Ok(Attach {
             version: self.peer.version,
             client_id: self.client_id.clone(),
@@ -124,6 +127,15 @@ impl Handshake {
         })
     }
 
+    /// The CONNACK that accepts.
+    // [MQTT-3.1.4-5] [MQTT-3.1.4-4 @3.1.1]
+    pub(crate) fn accept(&mut self, session_present: bool) -> Packet<Bytes> {
+        let mut connack = mem::replace(&mut self.connack, ConnAck::new(false, ReasonCode::Success));
+        // [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.2.2-1 @3.1.1] [MQTT-3.2.2-2 @3.1.1] [MQTT-3.2.2-3 @3.1.1]
+        connack.session_present = session_present && !self.clean_start;
+        Packet::ConnAck(connack)
+    }
+
     pub(crate) const fn keep_alive(&self) -> u16 {
         self.keep_alive.granted
     }
@@ -132,38 +144,31 @@ impl Handshake {
         self.session_expiry.granted
     }
 
-    /// The CONNACK that accepts. It says only what differs from the protocol's defaults.
-    // [MQTT-3.1.4-5] [MQTT-3.2.2-3] [MQTT-3.1.4-4 @3.1.1]
-    pub(crate) fn connack(
-        &self,
-        session_present: bool,
-        capabilities: &Capabilities,
-    ) -> Result<Packet<Bytes>, Violation> {
-        let mut properties = match self.peer.version {
-            Version::V3_1 | Version::V3_1_1 => ConnAckProperties::default(),
-            Version::V5 => self.properties(capabilities),
-        };
-        let packet = |properties: &ConnAckProperties<Bytes>| {
-            let properties = properties.clone();
-            Packet::ConnAck(ConnAck {
-                session_present,
-                reason_code: ReasonCode::Success,
-                properties,
-            })
-        };
-        let mut admitted = self.peer.admit(packet(&properties));
-        if admitted.is_none() && properties.response_information.take().is_some() {
-            admitted = self.peer.admit(packet(&properties));
+    /// Makes sure that CONNACK can be sent, if need be without what is not required.
+    // [MQTT-3.1.2-24]
+    fn fit_connack(&mut self) -> Result<(), Violation> {
+        if self.peer.admit(Packet::ConnAck(self.connack.clone())).is_none() {
+            self.connack.properties.response_information = None;
+            let maximum = self.peer.packet_size_max;
+            let fitting = self.peer.admit(Packet::ConnAck(self.connack.clone()));
+            fitting.ok_or(Violation::ConnAckTooLarge { maximum })?;
         }
-        admitted.ok_or(Violation::ConnAckTooLarge { maximum: self.peer.packet_size_max })
+        Ok(())
     }
 
-    fn properties(&self, capabilities: &Capabilities) -> ConnAckProperties<Bytes> {
+    /// What CONNACK tells: only what differs from the protocol's defaults.
+    fn properties(
+        &self,
+        data: Option<Bytes>,
+        capabilities: &Capabilities,
+    ) -> ConnAckProperties<Bytes> {
         let unavailable = |available: bool| (!available).then_some(false);
+        let method = self.authentication.as_ref().map(|running| running.method().clone());
+        let response_information = capabilities.response_information.clone();
+        let receive_maximum = NonZeroU16::new(capabilities.receive_maximum.max(1));
         ConnAckProperties {
             session_expiry_interval: self.session_expiry.announced().map(SessionExpiry::as_secs),
-            receive_maximum: NonZeroU16::new(capabilities.receive_maximum.max(1))
-                .filter(|max| max.get() != u16::MAX),
+            receive_maximum: receive_maximum.filter(|maximum| *maximum != NonZeroU16::MAX),
             // [MQTT-3.2.2-9]
             maximum_qos: Some(capabilities.maximum_qos).filter(|qos| *qos != Qos::ExactlyOnce),
             retain_available: unavailable(capabilities.retain_available),
@@ -178,52 +183,15 @@ impl Handshake {
                 capabilities.subscription_identifiers_available,
             ),
             shared_subscription_available: unavailable(capabilities.shared_subscription_available),
+            // [MQTT-3.2.2-22]
             server_keep_alive: self.keep_alive.announced(),
             // [MQTT-3.1.2-28]
-            response_information: capabilities
-                .response_information
-                .clone()
-                .filter(|_| self.response_information),
+            response_information: response_information.filter(|_| self.response_information),
             // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
-            authentication_method: self
-                .authentication
-                .as_ref()
-                .map(|authentication| authentication.method().clone()),
-            authentication_data: self.authentication_data.clone(),
+            authentication_data: data.filter(|_| method.is_some()),
+            authentication_method: method,
             ..ConnAckProperties::default()
         }
-    }
-}
-
-/// The CONNACK that refuses, if the client's version has one for this reason.
-// [MQTT-3.2.2-6] [MQTT-3.2.2-8] [MQTT-3.2.2-4 @3.1.1] [MQTT-3.2.2-6 @3.1.1]
-pub(crate) fn refusal(
-    reason: ReasonCode,
-    server_reference: Option<&Text>,
-    reason_string: Option<Text>,
-    peer: &Peer,
-) -> Option<Packet<Bytes>> {
-    let reason = in_connack(reason);
-    if !peer.is_v5() {
-        reason.connect_return_code()?;
-    }
-    let mut connack = ConnAck::new(false, reason);
-    if peer.is_v5() {
-        connack.properties.server_reference = server_reference.cloned();
-        connack.properties.reason_string = reason_string;
-    }
-    peer.admit(Packet::ConnAck(connack))
-}
-
-/// The code that comes nearest in CONNACK to one that is not listed for it.
-const fn in_connack(reason: ReasonCode) -> ReasonCode {
-    if reason.is_allowed_in(dunlin_codec::PacketType::ConnAck) && reason.is_error() {
-        return reason;
-    }
-    match reason {
-        ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
-        ReasonCode::AdministrativeAction => ReasonCode::NotAuthorized,
-        _ => ReasonCode::UnspecifiedError,
     }
 }
 

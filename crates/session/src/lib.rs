@@ -3,6 +3,7 @@
 
 mod alias;
 mod authentication;
+mod closing;
 mod connection;
 mod delivery;
 mod error;
@@ -12,6 +13,7 @@ mod handshake;
 mod inbound;
 mod limits;
 mod open;
+mod opening;
 mod outbound;
 mod packet_ids;
 mod peer;

@@ -9,7 +9,7 @@ use crate::alias::{AliasBounds, InboundAliases, OutboundAliases};
 use crate::authentication::Authentication;
 use crate::delivery::{Delivery, Dropped};
 use crate::error::Violation;
-use crate::event::{Authenticate, Output, Outputs};
+use crate::event::{Output, Outputs};
 use crate::expiry::SessionExpiry;
 use crate::handshake::Handshake;
 use crate::inbound::{Inbound, Rules, not_found};
@@ -213,16 +213,9 @@ impl Open {
     fn auth<'a>(&mut self, auth: &Auth<&'a [u8]>, out: &mut Outputs<'a>) -> Result<(), Violation> {
         // [MQTT-4.12.0-7]
         let authentication = self.authentication.as_mut().ok_or(Violation::AuthUnexpected)?;
-        let step = authentication.receive(auth)?;
-        out.push(Output::Authenticate(Box::new(Authenticate {
-            version: self.peer.version,
-            client_id: self.session.client_id().clone(),
-            user_name: None,
-            password: None,
-            method: Some(authentication.method().clone()),
-            data: auth.data,
-            step,
-        })));
+        let client_id = self.session.client_id();
+        let question = authentication.receive(auth, self.peer.version, client_id)?;
+        out.push(Output::Authenticate(Box::new(question)));
         Ok(())
     }
 

@@ -271,12 +271,17 @@ fn remove(items: &[UnsubscribeItem], reason_codes: &mut [ReasonCode], session: &
     }
 }
 
-const fn granted(code: ReasonCode) -> Option<Qos> {
-    match code {
-        ReasonCode::Success => Some(Qos::AtMostOnce),
-        ReasonCode::GrantedQos1 => Some(Qos::AtLeastOnce),
-        ReasonCode::GrantedQos2 => Some(Qos::ExactlyOnce),
-        _ => None,
+/// The QoS that a SUBACK code grants.
+fn granted(code: ReasonCode) -> Option<Qos> {
+    Qos::try_from(code.as_u8()).ok()
+}
+
+/// The SUBACK code that grants a QoS.
+const fn granting(qos: Qos) -> ReasonCode {
+    match qos {
+        Qos::AtMostOnce => ReasonCode::Success,
+        Qos::AtLeastOnce => ReasonCode::GrantedQos1,
+        Qos::ExactlyOnce => ReasonCode::GrantedQos2,
     }
 }
 
@@ -293,11 +298,7 @@ fn grant_all_in_3_1(
     }
     let mut hidden = 0;
     for (item, code) in items.iter().zip(reason_codes).filter(|(_, code)| code.is_error()) {
-        *code = match item.options.qos {
-            Qos::AtMostOnce => ReasonCode::Success,
-            Qos::AtLeastOnce => ReasonCode::GrantedQos1,
-            Qos::ExactlyOnce => ReasonCode::GrantedQos2,
-        };
+        *code = granting(item.options.qos);
         hidden += 1;
     }
     if hidden > 0 {
