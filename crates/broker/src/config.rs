@@ -46,9 +46,7 @@ impl Config {
             }
             // Port 0 takes a new port each time, so two listeners may ask for it on one address.
             if listener.address.port() != 0
-                && earlier
-                    .clone()
-                    .any(|other| other.address == listener.address)
+                && earlier.clone().any(|other| other.address == listener.address)
             {
                 return Err(listener.invalid("address", "is the address of another listener too"));
             }
@@ -82,6 +80,8 @@ pub struct ListenerConfig {
     pub subscription_identifiers_available: bool,
     /// Whether `$share/{group}/{filter}` is served.
     pub shared_subscription_available: bool,
+    /// What MQTT 5.0 clients that ask for it get as Response Information: by convention the beginning of topics for responses.
+    pub response_information: Option<String>,
     /// Connections that have not yet completed CONNECT. At the limit accepting pauses, and the kernel's backlog fills.
     pub handshakes_max: u32,
     /// Open connections of this listener. A further one is closed at once, or refused with "server busy" if it has said
@@ -104,6 +104,7 @@ impl ListenerConfig {
             wildcard_subscription_available: true,
             subscription_identifiers_available: true,
             shared_subscription_available: true,
+            response_information: None,
             handshakes_max: 1_024,
             connections_max: None,
             backlog: 1_024,
@@ -117,10 +118,7 @@ impl ListenerConfig {
 
     fn check(&self) -> Result<(), InvalidConfig> {
         if self.name.is_empty() {
-            return Err(InvalidConfig::new(
-                "listeners",
-                "holds a listener without a name",
-            ));
+            return Err(InvalidConfig::new("listeners", "holds a listener without a name"));
         }
         if self.versions == AcceptedVersions::NONE {
             return Err(self.invalid("versions", "must hold at least one version"));
@@ -164,11 +162,7 @@ pub struct AcceptedVersions {
 
 impl AcceptedVersions {
     /// No version: a place to start from, and an error in a [`Config`].
-    pub const NONE: Self = Self {
-        v3_1: false,
-        v3_1_1: false,
-        v5: false,
-    };
+    pub const NONE: Self = Self { v3_1: false, v3_1_1: false, v5: false };
 
     /// Whether `version` is served.
     pub const fn accepts(self, version: Version) -> bool {
@@ -183,11 +177,7 @@ impl AcceptedVersions {
 impl Default for AcceptedVersions {
     /// All three.
     fn default() -> Self {
-        Self {
-            v3_1: true,
-            v3_1_1: true,
-            v5: true,
-        }
+        Self { v3_1: true, v3_1_1: true, v5: true }
     }
 }
 
@@ -225,14 +215,8 @@ pub struct SysConfig {
 
 impl SysConfig {
     fn check(&self) -> Result<(), InvalidConfig> {
-        if self
-            .interval
-            .is_some_and(|interval| interval < Duration::from_millis(100))
-        {
-            return Err(InvalidConfig::new(
-                "sys.interval",
-                "must be at least 100ms, or none",
-            ));
+        if self.interval.is_some_and(|interval| interval < Duration::from_millis(100)) {
+            return Err(InvalidConfig::new("sys.interval", "must be at least 100ms, or none"));
         }
         Ok(())
     }
@@ -240,10 +224,7 @@ impl SysConfig {
 
 impl Default for SysConfig {
     fn default() -> Self {
-        Self {
-            interval: Some(Duration::from_secs(10)),
-            publish_3x: SysPublish::default(),
-        }
+        Self { interval: Some(Duration::from_secs(10)), publish_3x: SysPublish::default() }
     }
 }
 
@@ -309,7 +290,8 @@ pub struct Limits {
     pub subscriptions_max: u32,
 
     // ---- Queues ----
-    /// Messages waiting for one session, sent but unacknowledged ones included. At the limit `overflow` decides.
+    /// QoS 1 and 2 messages waiting for one session. Those sent and not yet acknowledged are bounded by `inflight_max`
+    /// instead. At the limit `overflow` decides.
     pub queue_messages_max: usize,
     /// Bytes of the messages waiting for one session, each counted in full. At the limit `overflow` decides.
     pub queue_bytes_max: usize,
@@ -356,29 +338,14 @@ impl Limits {
         self.check_durations()?;
         let at_least_one = [
             ("limits.topic_levels_max", u64::from(self.topic_levels_max)),
-            (
-                "limits.client_id_bytes_max",
-                u64::from(self.client_id_bytes_max),
-            ),
-            (
-                "limits.connections_max",
-                self.connections_max.map_or(1, u64::from),
-            ),
-            (
-                "limits.keep_alive_max",
-                self.keep_alive_max.map_or(1, u64::from),
-            ),
+            ("limits.client_id_bytes_max", u64::from(self.client_id_bytes_max)),
+            ("limits.connections_max", self.connections_max.map_or(1, u64::from)),
+            ("limits.keep_alive_max", self.keep_alive_max.map_or(1, u64::from)),
             ("limits.receive_maximum", u64::from(self.receive_maximum)), // [MQTT-3.2.2-26] 0 may not be announced.
             ("limits.inflight_max", u64::from(self.inflight_max)),
             ("limits.sessions_max", u64::from(self.sessions_max)),
-            (
-                "limits.subscriptions_max",
-                u64::from(self.subscriptions_max),
-            ),
-            (
-                "limits.memory_bytes_max",
-                self.memory_bytes_max.unwrap_or(1),
-            ),
+            ("limits.subscriptions_max", u64::from(self.subscriptions_max)),
+            ("limits.memory_bytes_max", self.memory_bytes_max.unwrap_or(1)),
         ];
         match at_least_one.into_iter().find(|&(_, value)| value == 0) {
             Some((setting, _)) => Err(InvalidConfig::new(setting, AT_LEAST_ONE)),
@@ -389,25 +356,16 @@ impl Limits {
     fn check_packets(&self) -> Result<(), InvalidConfig> {
         let both = [
             ("limits.packet_bytes_max", self.packet_bytes_max),
-            (
-                "limits.packet_bytes_max_before_connect",
-                self.packet_bytes_max_before_connect,
-            ),
+            ("limits.packet_bytes_max_before_connect", self.packet_bytes_max_before_connect),
         ];
         for (setting, value) in both {
             if !(PACKET_BYTES_LEAST..=PACKET_BYTES_LIMIT).contains(&value) {
-                return Err(InvalidConfig::new(
-                    setting,
-                    "must be from 64 to 268435460 bytes",
-                ));
+                return Err(InvalidConfig::new(setting, "must be from 64 to 268435460 bytes"));
             }
         }
         if self.packet_bytes_max_before_connect > self.packet_bytes_max {
             let reason = "must not be more than limits.packet_bytes_max";
-            return Err(InvalidConfig::new(
-                "limits.packet_bytes_max_before_connect",
-                reason,
-            ));
+            return Err(InvalidConfig::new("limits.packet_bytes_max_before_connect", reason));
         }
         Ok(())
     }
@@ -417,23 +375,11 @@ impl Limits {
             ("limits.queue_messages_max", self.queue_messages_max),
             ("limits.queue_bytes_max", self.queue_bytes_max),
             ("limits.qos0_lane_bytes_soft", self.qos0_lane_bytes_soft),
-            (
-                "limits.shared_group_queue_messages_max",
-                self.shared_group_queue_messages_max,
-            ),
-            (
-                "limits.shared_group_queue_bytes_max",
-                self.shared_group_queue_bytes_max,
-            ),
-            (
-                "limits.route_cache_entries_max",
-                self.route_cache_entries_max,
-            ),
+            ("limits.shared_group_queue_messages_max", self.shared_group_queue_messages_max),
+            ("limits.shared_group_queue_bytes_max", self.shared_group_queue_bytes_max),
+            ("limits.route_cache_entries_max", self.route_cache_entries_max),
             ("limits.replay_bytes_ahead", self.replay_bytes_ahead),
-            (
-                "limits.commit_queue_messages_max",
-                self.commit_queue_messages_max,
-            ),
+            ("limits.commit_queue_messages_max", self.commit_queue_messages_max),
             ("limits.commit_batch_bytes_max", self.commit_batch_bytes_max),
         ];
         if let Some((setting, _)) = at_least_one.into_iter().find(|&(_, value)| value == 0) {
@@ -498,7 +444,7 @@ impl Default for Limits {
             publisher_slow_max: Duration::from_millis(500),
             shared_group_queue_messages_max: 50_000,
             shared_group_queue_bytes_max: 64 * MIB,
-            route_cache_entries_max: 64,
+            route_cache_entries_max: 1_024,
 
             retained_messages_max: 10_000_000,
             retained_bytes_max: None,
@@ -522,10 +468,7 @@ pub struct InvalidConfig {
 
 impl InvalidConfig {
     fn new(setting: impl Into<String>, reason: &'static str) -> Self {
-        Self {
-            setting: setting.into(),
-            reason,
-        }
+        Self { setting: setting.into(), reason }
     }
 
     /// The setting as it is written in a configuration file, such as `limits.receive_maximum`.
@@ -553,10 +496,7 @@ mod tests {
 
     #[track_caller]
     fn refused(setting: &str, change: impl FnOnce(&mut Config)) {
-        let mut config = Config {
-            listeners: vec![ListenerConfig::default()],
-            ..Config::default()
-        };
+        let mut config = Config { listeners: vec![ListenerConfig::default()], ..Config::default() };
         change(&mut config);
         let error = config.check().expect_err("the value cannot work");
         assert_eq!(error.setting(), setting, "{error}");
@@ -570,33 +510,19 @@ mod tests {
 
     #[test]
     fn values_that_cannot_work_are_refused_by_name() {
-        refused("limits.packet_bytes_max", |config| {
-            config.limits.packet_bytes_max = 2
-        });
-        refused("limits.packet_bytes_max", |config| {
-            config.limits.packet_bytes_max = 268_435_461
-        });
+        refused("limits.packet_bytes_max", |config| config.limits.packet_bytes_max = 2);
+        refused("limits.packet_bytes_max", |config| config.limits.packet_bytes_max = 268_435_461);
         refused("limits.packet_bytes_max_before_connect", |config| {
             config.limits.packet_bytes_max_before_connect = config.limits.packet_bytes_max + 1;
         });
-        refused("limits.receive_maximum", |config| {
-            config.limits.receive_maximum = 0
-        });
-        refused("limits.connections_max", |config| {
-            config.limits.connections_max = Some(0)
-        });
-        refused("limits.queue_messages_max", |config| {
-            config.limits.queue_messages_max = 0
-        });
-        refused("limits.qos0_lane_bytes_hard", |config| {
-            config.limits.qos0_lane_bytes_hard = 1
-        });
+        refused("limits.receive_maximum", |config| config.limits.receive_maximum = 0);
+        refused("limits.connections_max", |config| config.limits.connections_max = Some(0));
+        refused("limits.queue_messages_max", |config| config.limits.queue_messages_max = 0);
+        refused("limits.qos0_lane_bytes_hard", |config| config.limits.qos0_lane_bytes_hard = 1);
         refused("limits.connect_deadline", |config| {
             config.limits.connect_deadline = Duration::ZERO
         });
-        refused("sys.interval", |config| {
-            config.sys.interval = Some(Duration::ZERO)
-        });
+        refused("sys.interval", |config| config.sys.interval = Some(Duration::ZERO));
         refused("listeners.default.versions", |config| {
             config.listeners.first_mut().expect("one listener").versions = AcceptedVersions::NONE;
         });
@@ -608,16 +534,12 @@ mod tests {
             config.listeners.push(ListenerConfig::default())
         });
         refused("listeners.second.address", |config| {
-            config.listeners.push(ListenerConfig {
-                name: "second".to_owned(),
-                ..ListenerConfig::default()
-            });
+            config
+                .listeners
+                .push(ListenerConfig { name: "second".to_owned(), ..ListenerConfig::default() });
         });
         let free = |name| ListenerConfig::new(name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let config = Config {
-            listeners: vec![free("a"), free("b")],
-            ..Config::default()
-        };
+        let config = Config { listeners: vec![free("a"), free("b")], ..Config::default() };
         assert_eq!(config.check(), Ok(()));
     }
 
@@ -626,20 +548,10 @@ mod tests {
         let allowed = |address: &str| {
             ListenerConfig::new("x", address.parse().expect("an address")).allow_anonymous
         };
-        for address in [
-            "127.0.0.1:1883",
-            "127.8.9.1:0",
-            "[::1]:1883",
-            "[::ffff:127.0.0.1]:1883",
-        ] {
+        for address in ["127.0.0.1:1883", "127.8.9.1:0", "[::1]:1883", "[::ffff:127.0.0.1]:1883"] {
             assert!(allowed(address), "{address}");
         }
-        for address in [
-            "0.0.0.0:1883",
-            "[::]:1883",
-            "192.168.1.2:1883",
-            "[fe80::1]:1883",
-        ] {
+        for address in ["0.0.0.0:1883", "[::]:1883", "192.168.1.2:1883", "[fe80::1]:1883"] {
             assert!(!allowed(address), "{address}");
         }
     }

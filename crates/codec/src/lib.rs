@@ -31,9 +31,9 @@ pub use crate::message::{Message, MessageProperties};
 pub use crate::packet::ack::{Ack, AckKind, AckProperties};
 pub use crate::packet::auth::Auth;
 pub use crate::packet::connack::{ConnAck, ConnAckProperties};
-pub use crate::packet::connect::{Connect, ConnectProperties, Will, WillProperties};
+pub use crate::packet::connect::{Connect, ConnectProperties, ConnectRef, Will, WillProperties};
 pub use crate::packet::disconnect::Disconnect;
-pub use crate::packet::publish::{Publish, PublishProperties};
+pub use crate::packet::publish::{Publish, PublishProperties, PublishRef};
 pub use crate::packet::suback::{ReasonCodes, SubAck};
 pub use crate::packet::subscribe::{
     RetainHandling, Subscribe, SubscribeFilters, SubscriptionOptions,
@@ -44,6 +44,9 @@ pub use crate::packet::{Packet, PacketRef, PacketType};
 pub use crate::property::{SubscriptionIds, UserProperties};
 pub use crate::qos::{InvalidQos, Qos};
 pub use crate::reason::ReasonCode;
-pub use crate::run::{Run, publish_run};
+pub use crate::run::{Run, publish_run, transcode_run, whole_frame_len};
 pub use crate::template::{Hop, encode_publish_head, publish_len};
 pub use crate::version::Version;
+pub use dunlin_topics::{
+    InvalidTopicFilter, InvalidTopicName, SharedFilter, SubscriptionFilter, Text, TextRules, TopicFilter, TopicName, check_topic_name,
+};

@@ -1,6 +1,11 @@
 //! Runs: PUBLISHes of QoS 0, one behind the other, that may be forwarded byte for byte.
 
+use alloc::vec::Vec;
+
+use dunlin_topics::TextRules;
+
 use crate::{
+    encoder::Sink,
     header::{DecodeLimits, Header},
     packet::PacketType,
     version::Version,
@@ -52,6 +57,37 @@ pub fn publish_run<'a>(
         run.frames += 1;
         run.largest = run.largest.max(previous.len);
     }
+}
+
+/// Rewrites a run for the other layout, frame by frame: MQTT 5.0 has an empty property set where 3.x has nothing.
+///
+/// `run` is what [`publish_run`] found for `from`; what is not of that form ends the rewriting.
+pub fn transcode_run(run: &[u8], from: Version, to: Version, out: &mut Vec<u8>) {
+    if from.is_v5() == to.is_v5() {
+        out.extend_from_slice(run);
+        return;
+    }
+    let limits = DecodeLimits { packet_size_max: u32::MAX, text: TextRules::PERMISSIVE };
+    let mut rest = run;
+    while let Some(head) = Head::read(rest, from, &limits) {
+        let (frame, after) = rest.split_at(head.len);
+        let payload = frame.get(head.bytes.len()..).unwrap_or_default();
+        let properties: &[u8] = if to.is_v5() { &[0] } else { &[] };
+        out.u8(FIRST_BYTE);
+        out.varint(2 + head.topic.len() + properties.len() + payload.len());
+        out.field(head.topic);
+        out.extend_from_slice(properties);
+        out.extend_from_slice(payload);
+        rest = after;
+    }
+}
+
+/// The length of the first packet of the input; `None` if it is not all there, or no packet.
+#[must_use]
+pub fn whole_frame_len(input: &[u8]) -> Option<usize> {
+    let limits = DecodeLimits { packet_size_max: u32::MAX, text: TextRules::PERMISSIVE };
+    let header = Header::read(input, &limits).ok().flatten()?;
+    (input.len() >= header.len).then_some(header.len)
 }
 
 /// All of a frame that comes before its payload.

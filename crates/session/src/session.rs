@@ -9,6 +9,7 @@ use crate::event::{Output, Outputs};
 use crate::expiry::SessionExpiry;
 use crate::inbound::{Exchange, Exchanges, settle_exchange};
 use crate::outbound::Outbound;
+use crate::requests::Request;
 use crate::subscriptions::{Subscription, Subscriptions};
 use crate::token::{Token, Tokens};
 use crate::will::Will;
@@ -17,7 +18,7 @@ use crate::will::Will;
 ///
 /// While there is a Network Connection it belongs to its [`Connection`](crate::Connection). Between connections it is
 /// parked with the caller, who hands it the answers that still come in ([`routed`](Self::routed),
-/// [`durable`](Self::durable)), looks at [`next_deadline`](Self::next_deadline), and [`end`](Self::end)s it.
+/// [`durable`](Self::durable), [`answered`](Self::answered)), looks at [`next_deadline`](Self::next_deadline), and [`end`](Self::end)s it.
 // [MQTT-3.1.2-23] [MQTT-4.1.0-1] [MQTT-4.1.0-1 @3.1.1]
 #[derive(Debug)]
 pub struct Session {
@@ -29,6 +30,8 @@ pub struct Session {
     pub(crate) exchanges: Exchanges,
     pub(crate) outbound: Outbound,
     pub(crate) tokens: Tokens,
+    /// SUBSCRIBE and UNSUBSCRIBE that the server has not answered when their connection ended: one for each of these.
+    unanswered: Vec<Request>,
 }
 
 /// Whether the client is there.
@@ -81,6 +84,7 @@ impl Session {
             exchanges: Exchanges::default(),
             outbound: Outbound::default(),
             tokens: Tokens::default(),
+            unanswered: Vec::new(),
         }
     }
 
@@ -140,6 +144,15 @@ impl Session {
     #[must_use]
     pub fn will(&self) -> Option<&Will> {
         self.will.as_deref()
+    }
+
+    /// Takes the Will to publish it now, by the server's will: it is not published again.
+    // [MQTT-3.1.2-10]
+    pub fn take_will(&mut self) -> Option<Will> {
+        if let Presence::Away { will_at, .. } = &mut self.presence {
+            *will_at = None;
+        }
+        self.will.take().map(|will| *will)
     }
 
     /// When the Will is published, if the client is away.
@@ -246,6 +259,15 @@ impl Session {
         }
     }
 
+    /// The answer to an [`Output::Subscribe`] or [`Output::Unsubscribe`] of an earlier connection, while there is none: its
+    /// client will not see it, but it holds.
+    pub fn answered(&mut self, token: Token, mut reason_codes: Vec<ReasonCode>) {
+        let place = self.unanswered.iter().position(|request| request.token() == token);
+        if let Some(request) = place.map(|index| self.unanswered.swap_remove(index)) {
+            request.settle(&mut reason_codes, self);
+        }
+    }
+
     /// A new Network Connection takes it. A Will of an earlier one that is not out yet is given up.
     // [MQTT-3.1.3-9] [MQTT-3.1.2-5]
     pub(crate) fn attach(&mut self, expiry: SessionExpiry, will: Option<Will>) {
@@ -266,6 +288,11 @@ impl Session {
     // [MQTT-3.1.2-10] [MQTT-3.14.4-3] [MQTT-3.14.4-3 @3.1.1]
     pub(crate) fn drop_will(&mut self) {
         self.will = None;
+    }
+
+    /// Its connection ends while this request is with the server.
+    pub(crate) fn keep_unanswered(&mut self, request: Option<Request>) {
+        self.unanswered.extend(request);
     }
 
     /// The Network Connection ended. A session that another connection left behind is not touched.

@@ -32,6 +32,12 @@ pub trait Store: fmt::Debug + Send {
     /// A way to read messages, for any thread. It sees at least what was committed when it was asked.
     fn reader(&self) -> Box<dyn Reader>;
 
+    /// Whether the contents are still there when the process has ended. Where they are not, a broker that shuts down
+    /// in order publishes the wills it could not publish later.
+    fn outlives_process(&self) -> bool {
+        true
+    }
+
     /// Writes what is not written yet and notes that the store was left in order. Nothing is called after it.
     ///
     /// # Errors

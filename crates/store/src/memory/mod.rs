@@ -69,6 +69,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn outlives_process(&self) -> bool {
+        false
+    }
+
     fn recover(&mut self, visitor: &mut dyn Visitor) -> Result<Report, StoreError> {
         let mut tables = self.write_tables();
         let report = tables.show(visitor);

@@ -1,0 +1,194 @@
+//! From an accepted CONNECT to its session, and from the end of a connection to a parked or ended one.
+//!
+//! Any number of CONNECTs with one Client Identifier end with one owner, the last. The old connection is asked to let go
+//! and does so without waiting for its socket.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use dunlin_codec::ReasonCode;
+use dunlin_session::{Attach, Session};
+use dunlin_store::{Change, SessionKey};
+
+use crate::core::Core;
+use crate::end::EndReason;
+use crate::mailbox::{Claimed, Mailbox};
+use crate::metrics::{add, sub};
+use crate::persist::{Entry, Write, record};
+use crate::queue::Drops;
+
+/// A session and the right to use it. Dropped before it is taken out, it parks the session again.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    core: Arc<Core>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    session: Option<Box<Session>>,
+    pub(crate) session_present: bool,
+}
+
+/// Why a connection gets no session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NotAttached {
+    /// A later connection of the same client goes before this one.
+    Superseded,
+    /// CONNACK says why.
+    Refused(ReasonCode),
+    /// The store failed.
+    StoreFailed,
+}
+
+impl NotAttached {
+    pub(crate) const fn end_reason(self) -> EndReason {
+        match self {
+            Self::Superseded => EndReason::TakenOver,
+            Self::Refused(_) => EndReason::Refused,
+            Self::StoreFailed => EndReason::StoreFailed,
+        }
+    }
+}
+
+impl Owned {
+    fn fresh(core: &Arc<Core>, mailbox: Arc<Mailbox>) -> Self {
+        let session = Some(Box::new(Session::new(mailbox.client_id.clone())));
+        Self { core: Arc::clone(core), mailbox, session, session_present: false }
+    }
+
+    /// Takes the session out; from now on whoever has it parks it.
+    pub(crate) fn take(&mut self) -> Option<Box<Session>> {
+        self.session.take()
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            park(&self.core, &self.mailbox, session, Instant::now());
+        }
+    }
+}
+
+/// Finds or makes the session that a client asks for, and lets the store know.
+pub(crate) async fn attach(
+    core: Arc<Core>,
+    request: Attach,
+    user: String,
+) -> Result<Owned, NotAttached> {
+    let mut entries = Vec::new();
+    let owned = obtain(&core, &request, &user, &mut entries).await?;
+    let mailbox = &owned.mailbox;
+    mailbox.set_owner(&user);
+    // A session that outlives its connection is in the store; one that does not is there for the sake of its will only.
+    if mailbox.is_stored() || !request.session_expiry.is_at_close() || request.will.is_some() {
+        let record = record(request.session_expiry, mailbox.owner(), request.will.as_ref(), None);
+        let session = mailbox.session_no;
+        entries.push(Entry::change(if mailbox.set_stored() {
+            Change::SessionUpdated { session, record }
+        } else {
+            let key = SessionKey::Client(request.client_id.clone());
+            Change::SessionOpened { session, namespace: core.namespace.number, key, record }
+        }));
+    }
+    // The end of an old session, the new one and its will are durable before CONNACK.
+    if !entries.is_empty() && core.write(entries).await.is_err() {
+        return Err(if core.committer.has_failed() {
+            NotAttached::StoreFailed
+        } else {
+            NotAttached::Refused(ReasonCode::QuotaExceeded)
+        });
+    }
+    Ok(owned)
+}
+
+/// Claims the session of this client, ends it if it is not to be resumed, makes one where there is none.
+async fn obtain(
+    core: &Arc<Core>,
+    request: &Attach,
+    user: &str,
+    entries: &mut Vec<Entry>,
+) -> Result<Owned, NotAttached> {
+    let registry = &core.namespace.registry;
+    loop {
+        let (mailbox, new) = registry.find_or_make(&request.client_id);
+        if new {
+            let owned = Owned::fresh(core, mailbox);
+            // [MQTT-3.1.4-2]
+            if registry.len() > core.config.limits.sessions_max as usize {
+                return Err(NotAttached::Refused(ReasonCode::QuotaExceeded));
+            }
+            return Ok(owned);
+        }
+        // A session belongs to the identity that made it.
+        if mailbox.owner() != user {
+            return Err(NotAttached::Refused(ReasonCode::NotAuthorized));
+        }
+        let claim = mailbox.claim();
+        let claimed = poll_fn(|cx| match mailbox.poll_claim(claim, cx) {
+            Claimed::Wait => Poll::Pending,
+            claimed @ (Claimed::Session(_) | Claimed::Superseded | Claimed::Ended) => {
+                Poll::Ready(claimed)
+            }
+        })
+        .await;
+        match claimed {
+            Claimed::Session(session) => {
+                sub(&core.counters.sessions_parked, 1);
+                let mut owned = Owned {
+                    core: Arc::clone(core),
+                    mailbox,
+                    session: Some(session),
+                    session_present: true,
+                };
+                let now = Instant::now();
+                let resumable =
+                    owned.session.as_ref().is_some_and(|session| session.is_resumable(now));
+                // [MQTT-3.1.2-5] Clean Start 0 resumes what is there to be resumed.
+                if resumable && !request.clean_start {
+                    return Ok(owned);
+                }
+                // [MQTT-3.1.2-4] The old session goes; its place is ours before anybody else can find it empty.
+                let replacement = registry.replace(&owned.mailbox);
+                if let Some(session) = owned.take() {
+                    entries.extend(core.end_session(&owned.mailbox, session));
+                }
+                if let Some(mailbox) = replacement {
+                    return Ok(Owned::fresh(core, mailbox));
+                }
+            }
+            Claimed::Ended => {
+                if let Some(mailbox) = registry.replace(&mailbox) {
+                    return Ok(Owned::fresh(core, mailbox));
+                }
+            }
+            Claimed::Superseded | Claimed::Wait => return Err(NotAttached::Superseded),
+        }
+    }
+}
+
+/// The Network Connection of a session is gone: the session is parked, or ends if it does not outlive it.
+pub(crate) fn park(
+    core: &Arc<Core>,
+    mailbox: &Arc<Mailbox>,
+    mut session: Box<Session>,
+    now: Instant,
+) {
+    if session.has_ended(now) || !session.is_durable() {
+        if let Some(entry) = core.end_session(mailbox, session) {
+            core.submit_later(Write::new(core, None, vec![entry]));
+        }
+        return;
+    }
+    mailbox.set_offline();
+    core.leave_groups(mailbox, &mut session);
+    let record = Core::parked_record(&session, mailbox.owner());
+    core.forget(Change::SessionUpdated { session: mailbox.session_no, record });
+    let due = session.next_deadline();
+    add(&core.counters.sessions_parked, 1);
+    let mut drops = Drops::default();
+    core.budget.change(mailbox.park(session, &mut drops));
+    core.report(mailbox, drops);
+    if let Some(at) = due {
+        core.timers.schedule(at, mailbox);
+    }
+}

@@ -1,0 +1,160 @@
+//! The broker's memory budget: what messages cost, and which load is shed near the limit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+
+/// From this size a payload is charged once, for as long as anybody holds it; smaller ones are charged with each queue
+/// entry that holds them, which costs nothing per message and errs to the safe side.
+const CHARGED_ONCE_BYTES: usize = 512;
+
+/// What the present use of memory allows.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Pressure {
+    /// Everything.
+    None,
+    /// No new connections (from 85 %).
+    RefuseConnections,
+    /// QoS 0 publishers are slowed whenever anything waits for their receivers (from 90 %).
+    SlowPublishers,
+    /// QoS 0 copies are dropped (from 95 %).
+    DropQos0,
+    /// QoS 1 and 2 messages are refused (from 100 %).
+    RefuseAll,
+}
+
+/// Bytes in use, against the most that may be.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicI64,
+    max: i64,
+}
+
+impl Budget {
+    pub(crate) fn new(max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicI64::new(0),
+            max: i64::try_from(max).unwrap_or(i64::MAX).max(1),
+        })
+    }
+
+    /// Charges, or gives back, what queues and lanes hold. Called once per batch.
+    pub(crate) fn change(&self, bytes: i64) {
+        if bytes != 0 {
+            self.used.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        u64::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    pub(crate) fn pressure(&self) -> Pressure {
+        let used = self.used.load(Ordering::Relaxed);
+        // In hundredths, with the divisions where they cannot overflow.
+        let share = used / (self.max / 100).max(1);
+        match share {
+            ..85 => Pressure::None,
+            85..90 => Pressure::RefuseConnections,
+            90..95 => Pressure::SlowPublishers,
+            95..100 => Pressure::DropQos0,
+            100.. => Pressure::RefuseAll,
+        }
+    }
+
+    /// Copies a payload into an allocation of its own size, charged once while anybody holds it.
+    pub(crate) fn own(self: &Arc<Self>, payload: &[u8]) -> Bytes {
+        if payload.len() < CHARGED_ONCE_BYTES {
+            return Bytes::copy_from_slice(payload);
+        }
+        let charged = Charged { payload: payload.into(), budget: Arc::clone(self) };
+        self.change(charged.cost());
+        Bytes::from_owner(charged)
+    }
+
+    /// What one queue entry with a message of `size` bytes and this payload costs here.
+    pub(crate) fn entry_cost(entry: usize, size: usize, payload: usize) -> i64 {
+        let counted = if payload < CHARGED_ONCE_BYTES { size } else { size - payload };
+        i64::try_from(entry + counted).unwrap_or(i64::MAX)
+    }
+}
+
+/// A payload that is charged while it lives.
+struct Charged {
+    payload: Box<[u8]>,
+    budget: Arc<Budget>,
+}
+
+impl Charged {
+    fn cost(&self) -> i64 {
+        i64::try_from(self.payload.len()).unwrap_or(i64::MAX)
+    }
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.budget.change(-self.cost());
+    }
+}
+
+/// Half of the memory that this process may use: of the machine's, or of its control group's if that is less.
+pub(crate) fn default_max() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    // Where neither can be read, 1 GiB is what a small machine has to spare.
+    machine.into_iter().chain(group).min().unwrap_or(2 << 30) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_payload_is_charged_once_until_the_last_holder_drops_it() {
+        let budget = Budget::new(10_000);
+        let payload = budget.own(&[1; 1000]);
+        let copy = payload.clone();
+        assert_eq!((budget.used(), payload.len()), (1000, 1000));
+        drop(payload);
+        assert_eq!(budget.used(), 1000);
+        drop(copy);
+        assert_eq!(budget.used(), 0);
+        assert_eq!(budget.own(&[1; 100]).len(), 100);
+        assert_eq!(budget.used(), 0);
+        assert_eq!(Budget::entry_cost(64, 1020, 1000), 84);
+        assert_eq!(Budget::entry_cost(64, 120, 100), 184);
+    }
+
+    #[test]
+    fn load_is_shed_in_order() {
+        let budget = Budget::new(1000);
+        let mut seen = Vec::new();
+        for step in [0, 840, 10, 50, 50, 50] {
+            budget.change(step);
+            seen.push(budget.pressure());
+        }
+        assert_eq!(
+            seen,
+            [
+                Pressure::None,
+                Pressure::None,
+                Pressure::RefuseConnections,
+                Pressure::SlowPublishers,
+                Pressure::DropQos0,
+                Pressure::RefuseAll,
+            ]
+        );
+    }
+}

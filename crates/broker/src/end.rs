@@ -1,0 +1,132 @@
+//! How a Network Connection ended: not an error but a value, one structured event each.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dunlin_codec::Version;
+
+/// Why a Network Connection ended.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum EndReason {
+    /// The client sent DISCONNECT.
+    ClientDisconnected,
+    /// The client closed, or the network failed, without DISCONNECT.
+    ConnectionLost,
+    /// Another connection took the session over.
+    TakenOver,
+    /// Nothing arrived for one and a half times the Keep Alive.
+    KeepAliveTimeout,
+    /// CONNECT did not arrive, or was not accepted, in time.
+    ConnectTimeout,
+    /// The packets broke a rule of the standard.
+    Violation,
+    /// CONNECT was refused.
+    Refused,
+    /// The peer took no byte for `write_stall_max` while bytes waited.
+    WriteStalled,
+    /// The session's queue was full and its overflow policy is `disconnect`.
+    QueueOverflow,
+    /// The embedder or an operator closed it.
+    Kicked,
+    /// The broker is shutting down.
+    ShuttingDown,
+    /// A hook panicked, or the connection's own code did.
+    Panicked,
+    /// The store failed.
+    StoreFailed,
+}
+
+impl EndReason {
+    /// Every reason, in the order of the snapshot.
+    pub const ALL: [Self; 13] = [
+        Self::ClientDisconnected,
+        Self::ConnectionLost,
+        Self::TakenOver,
+        Self::KeepAliveTimeout,
+        Self::ConnectTimeout,
+        Self::Violation,
+        Self::Refused,
+        Self::WriteStalled,
+        Self::QueueOverflow,
+        Self::Kicked,
+        Self::ShuttingDown,
+        Self::Panicked,
+        Self::StoreFailed,
+    ];
+
+    /// The stable name, as in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientDisconnected => "client_disconnected",
+            Self::ConnectionLost => "connection_lost",
+            Self::TakenOver => "taken_over",
+            Self::KeepAliveTimeout => "keep_alive_timeout",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Violation => "violation",
+            Self::Refused => "refused",
+            Self::WriteStalled => "write_stalled",
+            Self::QueueOverflow => "queue_overflow",
+            Self::Kicked => "kicked",
+            Self::ShuttingDown => "shutting_down",
+            Self::Panicked => "panicked",
+            Self::StoreFailed => "store_failed",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The record of one Network Connection, given to hooks and to the log when it has ended.
+#[derive(Clone, Debug)]
+pub struct ConnectionEnd {
+    /// The Client Identifier; empty before CONNECT.
+    pub client_id: String,
+    /// The peer.
+    pub address: Option<SocketAddr>,
+    /// The protocol version, once CONNECT told it.
+    pub version: Option<Version>,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// The rule that was broken, as the standard numbers it, or the name of the limit.
+    pub rule: Option<&'static str>,
+    /// What happened, in words.
+    pub detail: String,
+    /// From accepting to the end.
+    pub duration: Duration,
+    /// Control Packets received.
+    pub packets_received: u64,
+    /// Control Packets sent.
+    pub packets_sent: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+}
+
+impl ConnectionEnd {
+    /// Writes the one line that every connection leaves in the log.
+    pub(crate) fn log(&self) {
+        tracing::info!(
+            event = "connection_end",
+            client_id = %self.client_id,
+            address = self.address.map(tracing::field::display),
+            version = self.version.map(tracing::field::debug),
+            reason = self.reason.name(),
+            rule = self.rule,
+            detail = %self.detail,
+            duration_ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+            packets_received = self.packets_received,
+            packets_sent = self.packets_sent,
+            bytes_received = self.bytes_received,
+            bytes_sent = self.bytes_sent,
+            "connection ended"
+        );
+    }
+}

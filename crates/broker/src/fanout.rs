@@ -1,0 +1,462 @@
+//! From one message to its receivers: copies are staged per receiver and posted once per batch.
+//!
+//! Consecutive QoS 0 PUBLISHes of one topic are a [`Run`]: where the bytes that came in are the bytes that go out, the
+//! whole run is forwarded as it is, copied for one receiver and shared by many. Everything else becomes a `Message`,
+//! encoded here for QoS 0 receivers without per-connection state and handed over as a `Delivery` to the others.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dunlin_codec::{
+    DecodeLimits, Hop, Message, Packet, PacketId, Qos, ReasonCode, TextRules, TopicName, Version,
+    decode, encode_publish_head, publish_len, transcode_run,
+};
+use dunlin_session::{Delivery, Origin, SubscriptionIds, Token};
+use dunlin_store::SessionNo;
+use hashbrown::HashMap;
+
+use crate::budget::Pressure;
+use crate::core::Core;
+use crate::mailbox::{Mailbox, Patience, Post, Posted, Wire};
+use crate::metrics::DropReason;
+use crate::persist::{Entry, GroupTarget, PublishEntry, QueueTarget, Write};
+use crate::queue::Drops;
+use crate::router::{Route, RouteTarget};
+use crate::share::Group;
+
+/// From this many bytes a run for several receivers is one block that they share.
+const SHARE_BYTES_MIN: usize = 1024;
+/// Staged bytes at which a batch is posted early.
+const STAGED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Posts kept for the next batch, with what their lists have grown to.
+const SPARE_MAX: usize = 64;
+
+/// Consecutive QoS 0 PUBLISHes of one topic, as they came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) frames: u64,
+    /// The largest packet.
+    pub(crate) largest: usize,
+    pub(crate) version: Version,
+}
+
+/// Copies of one batch, by receiver.
+#[derive(Debug, Default)]
+pub(crate) struct Staging {
+    entries: Vec<Staged>,
+    /// By the mailbox's address: where it stands in `entries`.
+    index: HashMap<usize, usize>,
+    spare: Vec<Post>,
+    bytes: usize,
+    /// What has to go through the store first.
+    pub(crate) writes: Vec<Entry>,
+}
+
+/// What one receiver gets.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) wire: Wire,
+    pub(crate) post: Post,
+}
+
+/// Where a message came from, and who waits for what becomes of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Source {
+    /// The publishing session's number, if the store knows it.
+    pub(crate) session: Option<SessionNo>,
+    /// The Packet Identifier to be stored, for QoS 2 from a durable session.
+    pub(crate) inbound: Option<PacketId>,
+    /// Who waits.
+    pub(crate) token: Option<Token>,
+    /// The session whose will this is, if it is one that the store knows.
+    pub(crate) will_of: Option<SessionNo>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Routed {
+    /// It is with everybody who gets it.
+    Now(ReasonCode),
+    /// The store has to have it first; the token's owner is told.
+    AfterCommit,
+}
+
+impl Staging {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.writes.is_empty()
+    }
+
+    /// Whether so much is staged that it should be posted before more is decoded.
+    pub(crate) fn is_large(&self) -> bool {
+        self.bytes >= STAGED_BYTES_MAX
+    }
+
+    fn entry(&mut self, mailbox: Arc<Mailbox>, wire: Wire) -> &mut Staged {
+        let next = self.entries.len();
+        let position = *self.index.entry(Arc::as_ptr(&mailbox).addr()).or_insert(next);
+        if position == next {
+            let post = self.spare.pop().unwrap_or_default();
+            self.entries.push(Staged { mailbox, wire, post });
+        }
+        #[expect(clippy::indexing_slicing, reason = "the index holds positions in `entries` only")]
+        &mut self.entries[position]
+    }
+
+    /// Stages a run of QoS 0 PUBLISHes.
+    pub(crate) fn run(&mut self, core: &Core, route: &Route, run: Run<'_>, now: Instant) {
+        if core.budget.pressure() >= Pressure::DropQos0 {
+            let copies = (route.targets.len() + route.groups.len()) as u64;
+            core.counters.drop_many(DropReason::MemoryBudget, copies * run.frames);
+            return;
+        }
+        let mut block = Block::new(run, route.targets.len() > 1);
+        let mut messages = None;
+        let mut offline = 0;
+        for target in &route.targets {
+            let Some(mailbox) = target.mailbox.upgrade() else { continue };
+            let wire = mailbox.wire();
+            let fits = run.largest < mailbox.packet_size_max() as usize;
+            match wire {
+                Wire::Offline if !core.config.limits.queue_qos0 => offline += run.frames,
+                Wire::V3 | Wire::V5 if fits && target.subscription_ids.is_empty() => {
+                    self.bytes += run.bytes.len();
+                    let post = &mut self.entry(mailbox, wire).post;
+                    block.append_to(&mut post.lane, wire);
+                    post.lane_publishes += run.frames;
+                }
+                Wire::Offline | Wire::V3 | Wire::V5 | Wire::Messages => {
+                    let messages = messages.get_or_insert_with(|| run.messages(core, &route.name));
+                    for message in messages.iter() {
+                        self.copy(core, &mailbox, target, message, now);
+                    }
+                }
+            }
+        }
+        core.counters.drop_many(DropReason::Offline, offline);
+        for group in &route.groups {
+            self.run_to_group(core, group, route, run, now);
+        }
+    }
+
+    fn run_to_group(
+        &mut self,
+        core: &Core,
+        group: &Group,
+        route: &Route,
+        run: Run<'_>,
+        now: Instant,
+    ) {
+        for frame in run.split() {
+            let Some(member) = group.choose(Qos::AtMostOnce) else {
+                core.counters.drop_many(DropReason::Offline, 1);
+                continue;
+            };
+            let wire = member.mailbox.wire();
+            let single = Run { bytes: frame, frames: 1, largest: frame.len(), ..run };
+            let plain = member.entry.subscription_id.is_none()
+                && frame.len() < member.mailbox.packet_size_max() as usize;
+            if plain && matches!(wire, Wire::V3 | Wire::V5) {
+                let post = &mut self.entry(member.mailbox, wire).post;
+                Block::new(single, false).append_to(&mut post.lane, wire);
+                post.lane_publishes += 1;
+            } else {
+                for message in single.messages(core, &route.name) {
+                    let delivery = member.adapt(group, delivery_of(&message, now));
+                    self.delivery(core, Arc::clone(&member.mailbox), delivery);
+                }
+            }
+        }
+    }
+
+    /// Stages one message for everybody on its route. The number is that of a retained message.
+    pub(crate) fn message(
+        &mut self,
+        core: &Arc<Core>,
+        route: &Route,
+        message: &Arc<Message>,
+        retained: Option<u64>,
+        source: Source,
+        now: Instant,
+    ) -> Routed {
+        let mut durable = Vec::new();
+        for target in &route.targets {
+            let Some(mailbox) = target.mailbox.upgrade() else { continue };
+            let delivery = self.copy(core, &mailbox, target, message, now);
+            durable.extend(delivery.map(|delivery| QueueTarget { mailbox, delivery }));
+        }
+        let mut groups = Vec::new();
+        for group in &route.groups {
+            groups.extend(self.to_group(core, group, message, now));
+        }
+        // [MQTT-4.3.2-4] Nobody is left out: the acknowledgement says so where nobody was there.
+        let reason =
+            if route.is_empty() { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+        let waits = !durable.is_empty()
+            || !groups.is_empty()
+            || source.inbound.is_some()
+            || source.will_of.is_some();
+        if !waits && retained.is_none() {
+            return Routed::Now(reason);
+        }
+        // Nobody waits for a retained message of QoS 0.
+        let acknowledged = waits || message.qos > Qos::AtMostOnce;
+        let token = source.token.filter(|_| acknowledged).map(|token| (token, reason));
+        self.writes.push(Entry::Publish(Box::new(PublishEntry {
+            message: Arc::clone(message),
+            expires_at: expires_at(message, now),
+            publisher: source.session,
+            targets: durable,
+            groups,
+            inbound: source.inbound,
+            retained,
+            will_of: source.will_of,
+            token,
+        })));
+        if acknowledged { Routed::AfterCommit } else { Routed::Now(reason) }
+    }
+
+    /// Stages one copy; gives it back if it has to go through the store first.
+    fn copy(
+        &mut self,
+        core: &Core,
+        mailbox: &Arc<Mailbox>,
+        target: &RouteTarget,
+        message: &Arc<Message>,
+        now: Instant,
+    ) -> Option<Delivery> {
+        // [MQTT-3.8.4-8] [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+        let qos = message.qos.min(target.qos);
+        let retain = message.retain && target.retain_as_published;
+        let delivery = Delivery {
+            qos,
+            retain,
+            subscription_ids: target.subscription_ids.clone(),
+            ..delivery_of(message, now)
+        };
+        if qos > Qos::AtMostOnce && mailbox.is_durable() {
+            let mut drops = Drops::default();
+            let reserved = mailbox.reserve(&delivery, &core.config.limits, &mut drops);
+            core.report(mailbox, drops);
+            return reserved.then_some(delivery);
+        }
+        self.delivery(core, Arc::clone(mailbox), delivery);
+        None
+    }
+
+    /// Stages a copy that need not wait for the store.
+    pub(crate) fn delivery(&mut self, core: &Core, mailbox: Arc<Mailbox>, delivery: Delivery) {
+        self.bytes += delivery.message.size();
+        let wire = mailbox.wire();
+        let version = match wire {
+            Wire::V3 => Version::V3_1_1,
+            Wire::V5 => Version::V5,
+            Wire::Offline | Wire::Messages => {
+                self.entry(mailbox, wire).post.deliveries.push(delivery);
+                return;
+            }
+        };
+        // A message that can expire is encoded when it is sent, with what is left of its time.
+        if delivery.qos > Qos::AtMostOnce || delivery.expires_at.is_some() {
+            self.entry(mailbox, wire).post.deliveries.push(delivery);
+            return;
+        }
+        let hop = Hop {
+            qos: Qos::AtMostOnce,
+            packet_id: None,
+            dup: false,
+            retain: delivery.retain,
+            topic_alias: None,
+            subscription_ids: &delivery.subscription_ids,
+            message_expiry_interval: None,
+        };
+        // [MQTT-3.1.2-25] Too large for this client: dropped, as if it had been sent.
+        let len = publish_len(&delivery.message, &hop, version);
+        if len > mailbox.packet_size_max() as usize {
+            let mut drops = Drops::default();
+            drops.one(DropReason::TooLarge, delivery);
+            core.report(&mailbox, drops);
+            return;
+        }
+        let post = &mut self.entry(mailbox, wire).post;
+        post.lane.with_tail(len, |tail| {
+            encode_publish_head(&delivery.message, &hop, version, tail);
+            tail.extend_from_slice(&delivery.message.payload);
+        });
+        post.lane_publishes += 1;
+    }
+
+    /// Stages a message with QoS above 0 for one client's queue, by way of the store if its session is durable.
+    pub(crate) fn to_queue(&mut self, core: &Core, mailbox: &Arc<Mailbox>, delivery: Delivery) {
+        if !mailbox.is_durable() {
+            self.delivery(core, Arc::clone(mailbox), delivery);
+            return;
+        }
+        mailbox.reserve_always(delivery.message.size());
+        self.writes.push(Entry::Publish(Box::new(PublishEntry {
+            message: Arc::clone(&delivery.message),
+            expires_at: delivery.expires_at,
+            publisher: None,
+            targets: vec![QueueTarget { mailbox: Arc::clone(mailbox), delivery }],
+            groups: Vec::new(),
+            inbound: None,
+            retained: None,
+            will_of: None,
+            token: None,
+        })));
+    }
+
+    /// Stages a message for one member of a group; gives it back if it has to go through the store first.
+    fn to_group(
+        &mut self,
+        core: &Core,
+        group: &Arc<Group>,
+        message: &Arc<Message>,
+        now: Instant,
+    ) -> Option<GroupTarget> {
+        let delivery = Delivery { retain: message.retain, ..delivery_of(message, now) };
+        if message.qos > Qos::AtMostOnce && group.is_durable() {
+            return Some(GroupTarget { group: Arc::clone(group), delivery });
+        }
+        match group.choose(message.qos) {
+            Some(member) => {
+                let delivery = member.adapt(group, delivery);
+                self.delivery(core, member.mailbox, delivery);
+            }
+            None if message.qos == Qos::AtMostOnce => {
+                core.counters.drop_many(DropReason::Offline, 1)
+            }
+            None => core.wait_in_group(group, delivery),
+        }
+        None
+    }
+
+    /// Posts what is staged. What a slow receiver cannot take now is left in `held`.
+    pub(crate) fn flush(
+        &mut self,
+        core: &Arc<Core>,
+        patience: Patience<'_>,
+        held: &mut Vec<Staged>,
+    ) {
+        self.index.clear();
+        self.bytes = 0;
+        let mut charge = 0;
+        for mut staged in self.entries.drain(..) {
+            let mut drops = Drops::default();
+            let limits = &core.config.limits;
+            let (posted, cost) =
+                staged.mailbox.post(&mut staged.post, staged.wire, patience, limits, &mut drops);
+            charge += cost;
+            core.report(&staged.mailbox, drops);
+            match posted {
+                Posted::Wait => held.push(staged),
+                Posted::Done if self.spare.len() < SPARE_MAX => self.spare.push(staged.post),
+                Posted::Done => {}
+            }
+        }
+        core.budget.change(charge);
+    }
+
+    /// What has to go through the store, as one submission.
+    pub(crate) fn take_write(
+        &mut self,
+        core: &Arc<Core>,
+        owner: Option<&Arc<Mailbox>>,
+    ) -> Option<Write> {
+        if self.writes.is_empty() {
+            return None;
+        }
+        Some(Write::new(core, owner.map(Arc::clone), std::mem::take(&mut self.writes)))
+    }
+}
+
+/// A copy of a message as it stands, for nobody in particular.
+pub(crate) fn delivery_of(message: &Arc<Message>, now: Instant) -> Delivery {
+    Delivery {
+        message: Arc::clone(message),
+        qos: message.qos,
+        retain: false,
+        subscription_ids: SubscriptionIds::new(),
+        seq: 0,
+        expires_at: expires_at(message, now),
+        sent_before: false,
+        origin: Origin::Plain,
+    }
+}
+
+/// When a message that was received `now` expires.
+pub(crate) fn expires_at(message: &Message, now: Instant) -> Option<Instant> {
+    let interval = message.message_expiry_interval()?;
+    now.checked_add(Duration::from_secs(interval.into()))
+}
+
+/// A run in the layouts and forms that receivers need, each made when first asked for.
+struct Block<'a> {
+    run: Run<'a>,
+    several: bool,
+    same: Option<Bytes>,
+    other: Option<Bytes>,
+}
+
+impl<'a> Block<'a> {
+    fn new(run: Run<'a>, several: bool) -> Self {
+        Self {
+            run,
+            several: several && run.bytes.len() >= SHARE_BYTES_MIN,
+            same: None,
+            other: None,
+        }
+    }
+
+    fn append_to(&mut self, lane: &mut crate::chunks::Chunks, wire: Wire) {
+        let run = self.run;
+        if wire == Wire::of(run.version) {
+            if self.several {
+                lane.push_shared(
+                    self.same.get_or_insert_with(|| Bytes::copy_from_slice(run.bytes)),
+                );
+            } else {
+                lane.extend(run.bytes);
+            }
+            return;
+        }
+        let to = if wire == Wire::V5 { Version::V5 } else { Version::V3_1_1 };
+        let other = self.other.get_or_insert_with(|| {
+            let mut bytes = Vec::with_capacity(run.bytes.len() + run.bytes.len() / 16);
+            transcode_run(run.bytes, run.version, to, &mut bytes);
+            Bytes::from(bytes)
+        });
+        lane.push_shared(other);
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Its packets.
+    fn split(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = self.bytes;
+        std::iter::from_fn(move || {
+            let len = dunlin_codec::whole_frame_len(rest)?;
+            let (frame, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(frame)
+        })
+    }
+
+    /// Its packets as messages.
+    fn messages(self, core: &Core, name: &TopicName) -> Vec<Arc<Message>> {
+        // The run was checked as a whole against the listener's limits; here only its parts are wanted.
+        let limits = DecodeLimits {
+            packet_size_max: u32::MAX,
+            text: TextRules { allow_control: true, allow_non_characters: true },
+        };
+        let message = |frame: &[u8]| match decode(frame, self.version, &limits) {
+            Ok(Some((Packet::Publish(publish), _))) => {
+                Some(Arc::new(core.own(&publish, name.clone())))
+            }
+            _ => None,
+        };
+        self.split().filter_map(message).collect()
+    }
+}

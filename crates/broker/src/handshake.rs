@@ -1,0 +1,255 @@
+//! What a connection waits for: who the client is, its session, a hook's word.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use dunlin_codec::ReasonCode;
+use dunlin_session::{Attach, AuthStep, Authenticate, Cause, Input, Outputs, SubscribeItem, Token};
+use dunlin_topics::SubscriptionFilter;
+
+use crate::attach::{NotAttached, Owned, attach};
+use crate::budget::Pressure;
+use crate::core::Core;
+use crate::driver::{Driver, wire_of};
+use crate::end::EndReason;
+use crate::fanout::Staging;
+use crate::hooks::Client;
+use crate::metrics::add;
+use crate::policy::{AuthRequest, BoxFuture, Decision, Identity, authenticate};
+use crate::requests::Judged;
+
+/// An answer that a connection waits for. Nothing more is read from the client before it is there.
+pub(crate) enum Pending {
+    /// Who the client is.
+    Authenticate(BoxFuture<'static, Decision>),
+    /// Its session.
+    Attach(BoxFuture<'static, Result<Owned, NotAttached>>),
+    /// What hooks say to its filters.
+    Subscribe(BoxFuture<'static, Option<Judged>>),
+}
+
+/// What came of it.
+enum Answer {
+    Authenticate(Decision),
+    Attach(Result<Owned, NotAttached>),
+    Subscribe(Option<Judged>),
+}
+
+impl Pending {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        match self {
+            Self::Authenticate(future) => future.as_mut().poll(cx).map(Answer::Authenticate),
+            Self::Attach(future) => future.as_mut().poll(cx).map(Answer::Attach),
+            Self::Subscribe(future) => future.as_mut().poll(cx).map(Answer::Subscribe),
+        }
+    }
+}
+
+impl Driver {
+    /// Goes on with what was waited for, if it is there.
+    pub(crate) fn poll_pending(
+        &mut self,
+        staging: &mut Staging,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) {
+        while let Some(pending) = &mut self.pending {
+            let Poll::Ready(answer) = pending.poll(cx) else { return };
+            self.pending = None;
+            match answer {
+                Answer::Authenticate(decision) => self.authenticated(decision, staging, now),
+                Answer::Attach(result) => self.attached(result, staging, now),
+                Answer::Subscribe(Some(judged)) => {
+                    let mut out = Outputs::new();
+                    let request = self.subscribed(judged, staging);
+                    self.answer(request, &mut out, staging, now);
+                    self.carry_out_all(&mut out, staging, now);
+                }
+                Answer::Subscribe(None) => self.panicked(staging, now),
+            }
+        }
+    }
+
+    pub(crate) fn authenticate(&mut self, request: &Authenticate<'_>) {
+        let (address, listener) = (self.address(), &self.listener.name);
+        let client = self.client.get_or_insert_with(|| {
+            Box::new(Client {
+                client_id: request.client_id.as_str().to_owned(),
+                version: request.version,
+                address: Some(address),
+                listener: Arc::clone(listener),
+                identity: Identity::anonymous(),
+            })
+        });
+        let request = AuthRequest {
+            client_id: client.client_id.clone(),
+            version: request.version,
+            address: client.address,
+            listener: client.listener.to_string(),
+            user_name: request.user_name.map(str::to_owned),
+            password: request.password.map(Bytes::copy_from_slice),
+            method: request.method.as_ref().map(|method| method.as_str().to_owned()),
+            data: request.data.map(Bytes::copy_from_slice),
+            reauthentication: request.step == AuthStep::Again,
+            state: self.auth_state.take(),
+        };
+        let core = Arc::clone(&self.core);
+        let allow_anonymous = self.listener.allow_anonymous;
+        self.pending = Some(Pending::Authenticate(Box::pin(async move {
+            authenticate(&core.authenticators, allow_anonymous, request).await
+        })));
+    }
+
+    fn authenticated(&mut self, decision: Decision, staging: &mut Staging, now: Instant) {
+        let input = match decision {
+            Decision::Accept { identity, data } => {
+                if let Some(client) = &mut self.client {
+                    client.identity = identity;
+                }
+                Input::Authenticated(Ok(data))
+            }
+            Decision::Refuse(reason) => Input::Authenticated(Err(reason)),
+            Decision::PassOn => Input::Authenticated(Err(ReasonCode::NotAuthorized)),
+            Decision::Continue { data, state } => {
+                self.auth_state = Some(state);
+                Input::AuthContinue(data)
+            }
+        };
+        self.feed(input, staging, now);
+    }
+
+    pub(crate) fn attach(&mut self, request: Attach) {
+        let core = Arc::clone(&self.core);
+        let client = self.client.clone();
+        self.pending = Some(Pending::Attach(Box::pin(async move {
+            if core.is_closing() {
+                return Err(NotAttached::Refused(ReasonCode::ServerUnavailable));
+            }
+            // The first load to be shed is that of new connections.
+            if core.budget.pressure() >= Pressure::RefuseConnections {
+                return Err(NotAttached::Refused(ReasonCode::QuotaExceeded));
+            }
+            let user =
+                client.as_ref().map_or_else(String::new, |client| client.identity.user.clone());
+            if let Some(client) = client.as_deref().filter(|_| core.interests.connect) {
+                let deadline = core.config.limits.hook_deadline;
+                tokio::time::timeout(deadline, Guarded(core.hooks.on_connect(client)))
+                    .await
+                    .unwrap_or(Some(Err(ReasonCode::ServerBusy)))
+                    .unwrap_or(Err(ReasonCode::UnspecifiedError))
+                    .map_err(NotAttached::Refused)?;
+            }
+            attach(core, request, user).await
+        })));
+    }
+
+    fn attached(
+        &mut self,
+        result: Result<Owned, NotAttached>,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        let mut owned = match result {
+            Ok(owned) => owned,
+            Err(error) => {
+                let reason = match error {
+                    NotAttached::Refused(reason) => reason,
+                    NotAttached::Superseded => ReasonCode::ServerBusy,
+                    NotAttached::StoreFailed => ReasonCode::ServerUnavailable,
+                };
+                self.evicted = Some(error.end_reason());
+                self.feed(Input::Close(Cause::Reason(reason)), staging, now);
+                return;
+            }
+        };
+        let Some(session) = owned.take() else { return };
+        let mailbox = Arc::clone(&owned.mailbox);
+        self.mailbox = Some(Arc::clone(&mailbox));
+        add(&self.core.counters.clients_connected, 1);
+        let connected =
+            self.core.counters.clients_connected.load(std::sync::atomic::Ordering::Relaxed);
+        self.core
+            .counters
+            .clients_maximum
+            .fetch_max(connected, std::sync::atomic::Ordering::Relaxed);
+        self.feed(
+            Input::Attached { session, session_present: owned.session_present },
+            staging,
+            now,
+        );
+        let Some(session) = self.machine.session() else { return };
+        let router = &self.core.namespace.router;
+        self.groups = session
+            .subscriptions()
+            .filter_map(|(filter, _)| match filter {
+                SubscriptionFilter::Shared(shared) => router.group(shared),
+                SubscriptionFilter::Plain(_) => None,
+            })
+            .collect();
+        let wire = wire_of(&self.machine, self.core.interests.deliver);
+        mailbox.attach(wire, session.is_durable(), self.machine.peer_packet_size_max());
+        self.limits.packet_size_max = self.core.config.limits.packet_bytes_max;
+        self.listener.handshake_over(&mut self.in_handshake);
+        // From here on the mailbox tells.
+        self.closing = None;
+        if self.core.is_closing() {
+            mailbox.evict(EndReason::ShuttingDown);
+        }
+        let replays = mailbox.take_replays();
+        self.add_replays(replays, now);
+    }
+}
+
+/// Asks the hooks about each filter, in order; none if one panicked.
+pub(crate) async fn judge(
+    core: Arc<Core>,
+    client: Box<Client>,
+    token: Token,
+    mut items: Vec<SubscribeItem>,
+) -> Option<Judged> {
+    let deadline = core.config.limits.hook_deadline;
+    for item in &mut items {
+        let Ok(filter) = &item.filter else { continue };
+        let asked = core.hooks.on_subscribe(&client, filter.as_str(), item.options);
+        match tokio::time::timeout(deadline, Guarded(asked)).await {
+            Ok(Some(Ok(options))) => item.options = options,
+            Ok(Some(Err(reason))) => item.filter = Err(reason),
+            Ok(None) => return None,
+            Err(_) => item.filter = Err(ReasonCode::UnspecifiedError),
+        }
+    }
+    Some(Judged { token, items })
+}
+
+/// A hook's future; none if it panics.
+struct Guarded<'a, T>(BoxFuture<'a, T>);
+
+impl<T> Future for Guarded<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        match crate::driver::guarded(|| self.0.as_mut().poll(cx)) {
+            Some(Poll::Ready(value)) => Poll::Ready(Some(value)),
+            Some(Poll::Pending) => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+/// Randomness for a Client Identifier that nobody can guess.
+pub(crate) fn entropy() -> u128 {
+    let mut bytes = [0; 16];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u128::from_le_bytes(bytes),
+        // Without a source of randomness, what the process's hash maps were seeded with is the best there is.
+        Err(_) => {
+            use std::hash::BuildHasher;
+            let state = std::hash::RandomState::new();
+            u128::from(state.hash_one(0)) << 64 | u128::from(state.hash_one(1))
+        }
+    }
+}

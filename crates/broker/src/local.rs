@@ -1,0 +1,354 @@
+//! Publishers and subscribers inside this process.
+//!
+//! They pass the same hooks, limits and queues as a client on a socket.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use dunlin_codec::{
+    ClientId, Message, Qos, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions,
+    Version,
+};
+use dunlin_session::Delivery;
+use dunlin_topics::SubscriptionFilter;
+use futures_core::Stream;
+
+use crate::budget::Pressure;
+use crate::core::Core;
+use crate::driver::guarded;
+use crate::fanout::{Routed, Source, Staging};
+use crate::hooks::Client;
+use crate::mailbox::{Collected, Mailbox, Patience, Wants, Wire};
+use crate::metrics::{DropReason, add};
+use crate::policy::Identity;
+use crate::queue::Drops;
+use crate::retained::Replay;
+use crate::router::SubscriptionEntry;
+use crate::share::Group;
+
+/// The Client Identifier that hooks see for what happens inside this process.
+const CLIENT_ID: &str = "$in-process";
+/// Messages taken from the queue at a time.
+const AHEAD: usize = 64;
+
+/// Why a message of this process was not published.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PublishError {
+    /// It was refused, for the same reason that a client would get in PUBACK.
+    #[error("the message was refused: {0:?}")]
+    Refused(ReasonCode),
+    /// The store could not take it.
+    #[error("the store did not take the message")]
+    Store,
+    /// The broker is shutting down.
+    #[error("the broker is shutting down")]
+    Closed,
+}
+
+/// Why a filter of this process was not subscribed.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SubscribeError {
+    /// It is no Topic Filter.
+    #[error("not a topic filter")]
+    InvalidFilter,
+    /// It was refused, for the same reason that a client would get in SUBACK.
+    #[error("the subscription was refused: {0:?}")]
+    Refused(ReasonCode),
+    /// The broker is shutting down.
+    #[error("the broker is shutting down")]
+    Closed,
+}
+
+/// How to subscribe inside this process.
+#[derive(Clone, Copy, Debug)]
+pub struct SubscribeOptions {
+    /// The options of the standard. By default QoS 2, and retained messages first.
+    pub options: SubscriptionOptions,
+    /// The Subscription Identifier.
+    pub subscription_id: Option<SubscriptionId>,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> Self {
+        Self {
+            options: SubscriptionOptions {
+                qos: Qos::ExactlyOnce,
+                no_local: false,
+                retain_as_published: true,
+                retain_handling: RetainHandling::SendAtSubscribe,
+            },
+            subscription_id: None,
+        }
+    }
+}
+
+/// A message that a [`Subscription`] received.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Received {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The QoS of this copy.
+    pub qos: Qos,
+    /// The RETAIN flag of this copy.
+    pub retain: bool,
+}
+
+fn client(listener: &str) -> Client {
+    Client {
+        client_id: CLIENT_ID.to_owned(),
+        version: Version::V5,
+        address: None,
+        listener: listener.into(),
+        identity: Identity::named(CLIENT_ID),
+    }
+}
+
+/// Publishes for this process; resolves when a PUBACK would have been sent.
+pub(crate) async fn publish(
+    core: &Arc<Core>,
+    mut message: Message,
+) -> Result<ReasonCode, PublishError> {
+    if core.is_closing() {
+        return Err(PublishError::Closed);
+    }
+    check_publish(core, &mut message)?;
+    let (routed, write) = core.publish(&Arc::new(message), None, Source::default());
+    let Some(mut write) = write else { return Ok(answer(routed)) };
+    let done = write.on_done();
+    core.submit_later(write);
+    match routed {
+        Routed::Now(reason) => Ok(reason),
+        Routed::AfterCommit => match done.await {
+            Ok(Ok(())) => Ok(ReasonCode::Success),
+            Ok(Err(())) | Err(_) => Err(PublishError::Store),
+        },
+    }
+}
+
+const fn answer(routed: Routed) -> ReasonCode {
+    match routed {
+        Routed::Now(reason) => reason,
+        Routed::AfterCommit => ReasonCode::Success,
+    }
+}
+
+fn check_publish(core: &Arc<Core>, message: &mut Message) -> Result<(), PublishError> {
+    let topic = message.topic.as_bytes();
+    let refuse = |reason, why, message: &Message| {
+        core.report_publish(CLIENT_ID, Some(message), why);
+        Err(PublishError::Refused(reason))
+    };
+    if topic == b"$SYS" || topic.starts_with(b"$SYS/") {
+        return refuse(ReasonCode::NotAuthorized, DropReason::ReservedTopic, message);
+    }
+    if message.topic.levels().count() > usize::from(core.config.limits.topic_levels_max) {
+        return refuse(ReasonCode::TopicNameInvalid, DropReason::NotAuthorized, message);
+    }
+    let limit =
+        if message.qos == Qos::AtMostOnce { Pressure::DropQos0 } else { Pressure::RefuseAll };
+    if core.budget.pressure() >= limit {
+        return refuse(ReasonCode::QuotaExceeded, DropReason::MemoryBudget, message);
+    }
+    if core.interests.publish {
+        match guarded(|| core.hooks.on_publish(&client("in-process"), message)) {
+            Some(Ok(())) => {}
+            Some(Err(reason)) => return refuse(reason, DropReason::Hook, message),
+            None => return refuse(ReasonCode::UnspecifiedError, DropReason::Hook, message),
+        }
+    }
+    Ok(())
+}
+
+/// A subscription of this process: a stream of messages.
+///
+/// What it does not take waits in a queue with the bounds and the overflow rule of a session's. Dropping it ends the
+/// subscription.
+pub struct Subscription {
+    core: Arc<Core>,
+    mailbox: Arc<Mailbox>,
+    filter: SubscriptionFilter,
+    group: Option<Arc<Group>>,
+    replay: Option<Replay>,
+    ready: VecDeque<Delivery>,
+    ended: bool,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("filter", &self.filter.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) async fn subscribe(
+    core: &Arc<Core>,
+    filter: &str,
+    wanted: SubscribeOptions,
+) -> Result<Subscription, SubscribeError> {
+    if core.is_closing() {
+        return Err(SubscribeError::Closed);
+    }
+    let rules = dunlin_codec::TextRules {
+        allow_control: core.config.limits.allow_control_characters,
+        allow_non_characters: core.config.limits.allow_non_characters,
+    };
+    let filter = SubscriptionFilter::parse(filter.as_bytes(), rules)
+        .map_err(|_| SubscribeError::InvalidFilter)?;
+    let mut options = wanted.options;
+    if core.interests.subscribe {
+        let deadline = core.config.limits.hook_deadline;
+        let client = client("in-process");
+        options = tokio::time::timeout(
+            deadline,
+            core.hooks.on_subscribe(&client, filter.as_str(), options),
+        )
+        .await
+        .unwrap_or(Err(ReasonCode::UnspecifiedError))
+        .map_err(SubscribeError::Refused)?;
+    }
+    let entry = SubscriptionEntry {
+        qos: options.qos,
+        no_local: options.no_local,
+        retain_as_published: options.retain_as_published,
+        subscription_id: wanted.subscription_id,
+    };
+    let client_id = ClientId::new(CLIENT_ID).map_err(|_| SubscribeError::InvalidFilter)?;
+    let mailbox = Arc::new(Mailbox::new(client_id, core.namespace.registry.next_session_no()));
+    mailbox.attach(Wire::Messages, false, u32::MAX);
+    mailbox.set_credit(AHEAD);
+    let plain = matches!(filter, SubscriptionFilter::Plain(_));
+    let replayed = plain && options.retain_handling != RetainHandling::DoNotSend;
+    let (_, replay) = core.namespace.router.subscribe(
+        &filter,
+        &mailbox,
+        entry,
+        |shared| core.make_group(shared),
+        || replayed.then(|| core.namespace.retained.replay(filter.topic_filter(), entry)),
+    );
+    add(&core.counters.subscriptions, 1);
+    let group = match &filter {
+        SubscriptionFilter::Shared(shared) => {
+            add(&core.counters.subscriptions_shared, 1);
+            core.namespace.router.group(shared)
+        }
+        SubscriptionFilter::Plain(_) => None,
+    };
+    Ok(Subscription {
+        core: Arc::clone(core),
+        mailbox,
+        filter,
+        group,
+        replay,
+        ready: VecDeque::new(),
+        ended: false,
+    })
+}
+
+impl Subscription {
+    /// The next message; none when the broker has ended the subscription.
+    pub async fn recv(&mut self) -> Option<Received> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        loop {
+            if let Some(delivery) = self.ready.pop_front() {
+                match self.take(delivery) {
+                    Some(received) => return Poll::Ready(Some(received)),
+                    None => continue,
+                }
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            self.collect(cx);
+            if self.ready.is_empty() && !self.replay_more() && !self.pull() && !self.ended {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn take(&self, mut delivery: Delivery) -> Option<Received> {
+        let hooked = !self.core.interests.deliver
+            || guarded(|| self.core.hooks.on_deliver(&client("in-process"), &mut delivery.message))
+                .unwrap_or(false);
+        let expired = delivery.expires_at.is_some_and(|at| at <= Instant::now());
+        self.core.group_finished(&delivery);
+        if hooked && !expired {
+            return Some(Received {
+                message: delivery.message,
+                qos: delivery.qos,
+                retain: delivery.retain,
+            });
+        }
+        let mut drops = Drops::default();
+        drops.one(if expired { DropReason::Expired } else { DropReason::Hook }, delivery);
+        self.core.report(&self.mailbox, drops);
+        None
+    }
+
+    fn collect(&mut self, cx: &Context<'_>) {
+        let mut collected = Collected::default();
+        let wants = Wants { lane: true, qos0: AHEAD, quota: AHEAD };
+        self.mailbox.collect(cx, wants, &mut collected);
+        self.core.budget.change(collected.charge);
+        self.mailbox.set_credit(AHEAD);
+        self.ready.extend(collected.deliveries);
+        self.ended |= collected.eviction.is_some();
+    }
+
+    fn replay_more(&mut self) -> bool {
+        let Some(replay) = &mut self.replay else { return false };
+        let mut deliveries = Vec::new();
+        let bytes = self.core.config.limits.replay_bytes_ahead.min(16 * 1024);
+        if replay.step(&self.core.namespace.retained, bytes, Instant::now(), &mut deliveries) {
+            self.replay = None;
+        }
+        self.ready.extend(deliveries);
+        true
+    }
+
+    /// Takes what waits in the shared group.
+    fn pull(&mut self) -> bool {
+        let Some(group) = self.group.clone().filter(|group| group.has_waiting()) else {
+            return false;
+        };
+        let Some(member) = group.member(&self.mailbox) else { return false };
+        let mut staging = Staging::default();
+        for delivery in group.take(AHEAD) {
+            self.core.hand_over(&mut staging, &group, &member, delivery);
+        }
+        staging.flush(&self.core, Patience::None, &mut Vec::new());
+        true
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Received;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        self.poll_recv(cx)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.mailbox.set_offline();
+        if let Some(group) = &self.group {
+            let mut unsent = Vec::from(std::mem::take(&mut self.ready));
+            unsent.extend(self.mailbox.take_where(|_| true));
+            self.core.give_back(group, &self.mailbox, unsent);
+        }
+        self.core.unsubscribe(&self.filter, &self.mailbox);
+        let mut drops = Drops::default();
+        self.core.budget.change(self.mailbox.end(&mut drops));
+        self.core.report(&self.mailbox, drops);
+    }
+}

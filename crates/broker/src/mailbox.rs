@@ -1,0 +1,747 @@
+//! Where messages for one session arrive, and who owns that session now.
+//!
+//! A mailbox is one per session and lives as long as it. It keeps its identity through takeover and reconnect, so that
+//! lists of targets stay valid. Its parts are behind one lock, held for a few steps only: no await, no second mailbox's
+//! lock, no store call and no hook under it.
+//!
+//! ```text
+//!            claim              park                 claim
+//!  (new) ──► Live ──────────► Parked ───────► Live ... ──► Ended
+//!              │ a second claim asks the owner to park      ▲
+//!              └────────────── session ends ────────────────┘
+//! ```
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use dunlin_codec::{ClientId, Version};
+use dunlin_session::{Delivery, Session, Token};
+use dunlin_store::SessionNo;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::chunks::Chunks;
+use crate::config::Limits;
+use crate::end::EndReason;
+use crate::metrics::DropReason;
+use crate::persist::answer_parked;
+use crate::queue::{Drops, Offered, Queue};
+use crate::retained::Replay;
+
+/// How QoS 0 copies for a receiver are made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Wire {
+    /// There is no Network Connection.
+    Offline = 0,
+    /// The publisher encodes for MQTT 3.1 and 3.1.1, which share one layout.
+    V3 = 1,
+    /// The publisher encodes for MQTT 5.0.
+    V5 = 2,
+    /// The receiver encodes: it has Topic Aliases, a deliver hook, or is not on a socket.
+    Messages = 3,
+}
+
+impl Wire {
+    /// The layout that a version writes.
+    pub(crate) const fn of(version: Version) -> Self {
+        match version {
+            Version::V3_1 | Version::V3_1_1 => Self::V3,
+            Version::V5 => Self::V5,
+        }
+    }
+
+    const fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::V3,
+            2 => Self::V5,
+            3 => Self::Messages,
+            _ => Self::Offline,
+        }
+    }
+}
+
+/// What another task tells the owner of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Notice {
+    /// A message of this publisher is owned: durable where it must be.
+    Routed { token: Token, reason: dunlin_codec::ReasonCode },
+    /// A change of this session is durable.
+    Durable { token: Token },
+    /// The store refused a change of this session.
+    StoreFailed,
+    /// The broker shuts down, and the will would be lost with it.
+    PublishWill,
+}
+
+/// Who has the session now.
+#[derive(Debug)]
+enum Owner {
+    /// A connection's task.
+    Live,
+    /// Nobody: whoever holds the lock.
+    Parked(Box<Session>),
+    /// It is over.
+    Ended,
+}
+
+#[derive(Debug)]
+struct State {
+    owner: Owner,
+    /// How often the session was claimed. Only the newest claimant gets it.
+    claims: u64,
+    claimant: Option<Waker>,
+    /// Wakes the owner.
+    waker: Option<Waker>,
+    /// Whether the owner was woken since it last looked.
+    signaled: bool,
+    /// Why the owner is to let go, if it is.
+    eviction: Option<EndReason>,
+    /// Encoded QoS 0 PUBLISHes. Bounded by `qos0_lane_bytes_hard`.
+    lane: Chunks,
+    /// PUBLISHes in `lane`.
+    lane_publishes: u64,
+    /// Whether the receiver let a publisher wait as long as it may and took nothing: until it takes something again,
+    /// nobody waits for it.
+    stalled: bool,
+    /// Publishers that wait for room in `lane`. At most one entry for each connection.
+    slowed: Vec<Waker>,
+    queue: Queue,
+    /// One for each message of this client that waits for the store: bounded by its Receive Maximum.
+    notices: Vec<Notice>,
+    /// The number of the last message with QoS above 0.
+    last_seq: u64,
+    /// Retained messages not sent yet, by subscription. At most one for each SUBSCRIBE's filters.
+    replays: Vec<Replay>,
+}
+
+/// Where messages for one session arrive.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    pub(crate) client_id: ClientId,
+    pub(crate) session_no: SessionNo,
+    wire: AtomicU8,
+    /// Whether the session has an expiry above 0, so that messages for it go through the store.
+    durable: AtomicBool,
+    /// Whether the store knows the session.
+    stored: AtomicBool,
+    /// The identity that made the session; empty for an anonymous one.
+    owner: OnceLock<Box<str>>,
+    packet_size_max: AtomicU32,
+    /// Messages with QoS above 0 that the client could be sent at once, as its owner saw it last. For shared groups.
+    credit: AtomicI32,
+    state: Mutex<State>,
+}
+
+/// What a publisher brings for one receiver at the end of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Post {
+    /// Encoded for `wire`.
+    pub(crate) lane: Chunks,
+    pub(crate) lane_publishes: u64,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+/// How posting went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Posted {
+    /// All of it was taken or dropped.
+    Done,
+    /// The receiver's lane is full: what the lane should take is still with the publisher, who is woken when there is
+    /// room.
+    Wait,
+}
+
+/// How a publisher stands towards a slow receiver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience<'a> {
+    /// It can wait, and is woken by this.
+    Waits(&'a Waker),
+    /// It waited as long as it may.
+    Exhausted,
+    /// It must not wait: others wait for it, or nobody is there to wait.
+    None,
+}
+
+/// What a claim led to.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    /// The session as it was left.
+    Session(Box<Session>),
+    /// Its owner was asked to let go; poll again when woken.
+    Wait,
+    /// A later claim goes before this one.
+    Superseded,
+    /// The session ended meanwhile.
+    Ended,
+}
+
+impl Mailbox {
+    /// A mailbox whose session is with the caller.
+    pub(crate) fn new(client_id: ClientId, session_no: SessionNo) -> Self {
+        Self::with_owner(client_id, session_no, Owner::Live, 0)
+    }
+
+    /// A mailbox for a session restored from the store.
+    pub(crate) fn restored(session: Box<Session>, session_no: SessionNo, last_seq: u64) -> Self {
+        let durable = session.is_durable();
+        let mailbox = Self::with_owner(
+            session.client_id().clone(),
+            session_no,
+            Owner::Parked(session),
+            last_seq,
+        );
+        mailbox.durable.store(durable, Ordering::Relaxed);
+        mailbox.stored.store(true, Ordering::Relaxed);
+        mailbox
+    }
+
+    fn with_owner(client_id: ClientId, session_no: SessionNo, owner: Owner, last_seq: u64) -> Self {
+        Self {
+            client_id,
+            session_no,
+            wire: AtomicU8::new(Wire::Offline as u8),
+            durable: AtomicBool::new(false),
+            stored: AtomicBool::new(false),
+            owner: OnceLock::new(),
+            packet_size_max: AtomicU32::new(u32::MAX),
+            credit: AtomicI32::new(0),
+            state: Mutex::new(State {
+                owner,
+                claims: 0,
+                claimant: None,
+                waker: None,
+                signaled: false,
+                eviction: None,
+                lane: Chunks::default(),
+                lane_publishes: 0,
+                stalled: false,
+                slowed: Vec::new(),
+                queue: Queue::default(),
+                notices: Vec::new(),
+                last_seq,
+                replays: Vec::new(),
+            }),
+        }
+    }
+
+    pub(crate) fn wire(&self) -> Wire {
+        Wire::from_u8(self.wire.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        self.wire() != Wire::Offline
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Whether the store knows the session.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.stored.load(Ordering::Acquire)
+    }
+
+    /// Notes that the store is told of the session; whether it knew it already.
+    pub(crate) fn set_stored(&self) -> bool {
+        self.stored.swap(true, Ordering::AcqRel)
+    }
+
+    /// The identity that made the session; empty for an anonymous one.
+    pub(crate) fn owner(&self) -> &str {
+        self.owner.get().map_or("", |owner| owner)
+    }
+
+    /// Notes whose session it is. The first one stands.
+    pub(crate) fn set_owner(&self, owner: &str) {
+        if !owner.is_empty() {
+            let _ = self.owner.set(owner.into());
+        }
+    }
+
+    /// Does something during which no group is to choose this member.
+    pub(crate) fn without_credit(&self, act: impl FnOnce()) {
+        self.credit.store(0, Ordering::Relaxed);
+        act();
+    }
+
+    /// No publisher is to count on a Network Connection any more.
+    pub(crate) fn set_offline(&self) {
+        self.wire.store(Wire::Offline as u8, Ordering::Relaxed);
+        self.credit.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn packet_size_max(&self) -> u32 {
+        self.packet_size_max.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many messages with QoS above 0 the client could be sent at once.
+    pub(crate) fn set_credit(&self, messages: usize) {
+        self.credit.store(i32::try_from(messages).unwrap_or(i32::MAX), Ordering::Relaxed);
+    }
+
+    /// Takes one of them; `false` if there is none.
+    pub(crate) fn take_credit(&self) -> bool {
+        if self.credit.load(Ordering::Relaxed) <= 0 {
+            return false;
+        }
+        self.credit.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    // ---- Ownership ----
+
+    /// Asks for the session; the owner, if there is one, is asked to let go. Returns the claim's number.
+    pub(crate) fn claim(&self) -> u64 {
+        let mut state = self.lock();
+        state.claims += 1;
+        let claim = state.claims;
+        let superseded = state.claimant.take();
+        let owner = if matches!(state.owner, Owner::Live) {
+            state.evict(EndReason::TakenOver)
+        } else {
+            None
+        };
+        drop(state);
+        wake(superseded);
+        wake(owner);
+        claim
+    }
+
+    /// Tries to get the claimed session.
+    pub(crate) fn poll_claim(&self, claim: u64, cx: &Context<'_>) -> Claimed {
+        let mut state = self.lock();
+        if matches!(state.owner, Owner::Ended) {
+            return Claimed::Ended;
+        }
+        if state.claims != claim {
+            return Claimed::Superseded;
+        }
+        match std::mem::replace(&mut state.owner, Owner::Live) {
+            Owner::Parked(session) => {
+                state.eviction = None;
+                Claimed::Session(session)
+            }
+            Owner::Live => {
+                state.claimant = Some(cx.waker().clone());
+                Claimed::Wait
+            }
+            Owner::Ended => unreachable!("checked above, under the same lock"),
+        }
+    }
+
+    /// The session's Network Connection is there: from now on it is served as `wire` says.
+    pub(crate) fn attach(&self, wire: Wire, durable: bool, packet_size_max: u32) {
+        let _state = self.lock();
+        self.wire.store(wire as u8, Ordering::Relaxed);
+        self.durable.store(durable, Ordering::Release);
+        self.packet_size_max.store(packet_size_max, Ordering::Relaxed);
+    }
+
+    /// The owner gives the session back, to be claimed again. What only a Network Connection could take is dropped.
+    pub(crate) fn park(&self, mut session: Box<Session>, drops: &mut Drops) -> i64 {
+        let mut state = self.lock();
+        self.set_offline();
+        answer_parked(&mut session, &state.notices);
+        let slowed = state.disconnected(drops);
+        state.owner = Owner::Parked(session);
+        let claimant = state.claimant.take();
+        let charge = state.queue.take_charge();
+        drop(state);
+        wake(claimant);
+        slowed.into_iter().for_each(Waker::wake);
+        charge
+    }
+
+    /// Marks the session's end: nothing is taken in any more, what waits is dropped and counted.
+    pub(crate) fn end(&self, drops: &mut Drops) -> i64 {
+        let mut state = self.lock();
+        self.set_offline();
+        let slowed = state.disconnected(drops);
+        state.owner = Owner::Ended;
+        state.replays = Vec::new();
+        let mut count = 0;
+        while state.queue.pop().is_some() {
+            count += 1;
+        }
+        while state.queue.pop_qos0().is_some() {
+            count += 1;
+        }
+        drops.block(DropReason::SessionEnded, count);
+        state.queue.shrink();
+        let claimant = state.claimant.take();
+        let charge = state.queue.take_charge();
+        drop(state);
+        wake(claimant);
+        slowed.into_iter().for_each(Waker::wake);
+        charge
+    }
+
+    /// Does something with a parked session; none if it is not parked.
+    pub(crate) fn with_parked<T>(&self, act: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        match &mut self.lock().owner {
+            Owner::Parked(session) => Some(act(session)),
+            Owner::Live | Owner::Ended => None,
+        }
+    }
+
+    /// Takes a parked session out if `due` says so, to end it. The mailbox must be ended next.
+    pub(crate) fn take_parked_if(
+        &self,
+        due: impl FnOnce(&Session) -> bool,
+    ) -> Option<Box<Session>> {
+        let mut state = self.lock();
+        if !matches!(&state.owner, Owner::Parked(session) if due(session)) {
+            return None;
+        }
+        match std::mem::replace(&mut state.owner, Owner::Live) {
+            Owner::Parked(session) => Some(session),
+            Owner::Live | Owner::Ended => unreachable!("checked above, under the same lock"),
+        }
+    }
+
+    /// Asks the owner to close its Network Connection.
+    pub(crate) fn evict(&self, reason: EndReason) {
+        let waker = self.lock().evict(reason);
+        wake(waker);
+    }
+
+    // ---- The way in ----
+
+    /// Takes in what a publisher's batch has for this receiver.
+    pub(crate) fn post(
+        &self,
+        post: &mut Post,
+        wire: Wire,
+        patience: Patience<'_>,
+        limits: &Limits,
+        drops: &mut Drops,
+    ) -> (Posted, i64) {
+        let mut state = self.lock();
+        if matches!(state.owner, Owner::Ended) {
+            post.lane.clear();
+            post.deliveries.clear();
+            return (Posted::Done, 0);
+        }
+        let mut charge = 0;
+        for mut delivery in post.deliveries.drain(..) {
+            if delivery.qos > dunlin_codec::Qos::AtMostOnce {
+                state.last_seq += 1;
+                delivery.seq = state.last_seq;
+            } else if self.wire() == Wire::Offline && !limits.queue_qos0 {
+                drops.one(DropReason::Offline, delivery);
+                continue;
+            }
+            state.offer(delivery, limits, drops);
+        }
+        let mut posted = Posted::Done;
+        if !post.lane.is_empty() {
+            let before = state.lane.len();
+            posted = state.take_lane(post, self.wire() == wire, patience, limits, drops);
+            charge = i64::try_from(state.lane.len() - before).unwrap_or(0);
+        }
+        charge += state.queue.take_charge();
+        let waker = state.signal();
+        drop(state);
+        wake(waker);
+        (posted, charge)
+    }
+
+    /// Keeps room for a message that goes through the store first; `false` if it was dropped by the overflow policy.
+    pub(crate) fn reserve(&self, delivery: &Delivery, limits: &Limits, drops: &mut Drops) -> bool {
+        let mut state = self.lock();
+        if matches!(state.owner, Owner::Ended) {
+            return false;
+        }
+        match state.queue.reserve(delivery.message.size(), limits, drops) {
+            Ok(()) => true,
+            Err((reason, outcome)) => {
+                drops.one(reason, delivery.clone());
+                let waker = if outcome == Offered::Disconnect {
+                    state.evict(EndReason::QueueOverflow)
+                } else {
+                    None
+                };
+                drop(state);
+                wake(waker);
+                false
+            }
+        }
+    }
+
+    /// Gives a message with reserved room its place in the session's order; none if the session has ended.
+    pub(crate) fn number(&self, size: usize) -> Option<u64> {
+        let mut state = self.lock();
+        if matches!(state.owner, Owner::Ended) {
+            state.queue.release(size);
+            return None;
+        }
+        state.last_seq += 1;
+        Some(state.last_seq)
+    }
+
+    /// Takes in numbered messages that are durable now.
+    pub(crate) fn post_durable(&self, deliveries: impl IntoIterator<Item = Delivery>) -> i64 {
+        let mut state = self.lock();
+        let ended = matches!(state.owner, Owner::Ended);
+        for delivery in deliveries {
+            state.queue.release(delivery.message.size());
+            if !ended {
+                state.queue.push(delivery);
+            }
+        }
+        let charge = state.queue.take_charge();
+        let waker = state.signal();
+        drop(state);
+        wake(waker);
+        charge
+    }
+
+    /// Keeps room whatever the limits say: the message was accepted before, by the group it comes from.
+    pub(crate) fn reserve_always(&self, size: usize) {
+        self.lock().queue.reserve_always(size);
+    }
+
+    /// The store refused a message: its place, if it had one, and its room are free again. Only the committer numbers
+    /// messages of a durable session, and it tells of a refusal before it numbers on, so no later place is taken.
+    pub(crate) fn take_back(&self, seq: u64, size: usize) {
+        let mut state = self.lock();
+        if seq > 0 {
+            state.last_seq = state.last_seq.min(seq - 1);
+            state.queue.release(size);
+        }
+    }
+
+    /// Queues messages restored from the store.
+    pub(crate) fn restore(&self, delivery: Delivery) -> i64 {
+        let mut state = self.lock();
+        state.last_seq = state.last_seq.max(delivery.seq);
+        state.queue.push(delivery);
+        state.queue.take_charge()
+    }
+
+    /// Tells the owner something, or the parked session itself.
+    pub(crate) fn notify(&self, notices: Vec<Notice>) {
+        let mut state = self.lock();
+        match &mut state.owner {
+            Owner::Parked(session) => answer_parked(session, &notices),
+            Owner::Live => state.notices.extend(notices),
+            Owner::Ended => {}
+        }
+        let waker = state.signal();
+        drop(state);
+        wake(waker);
+    }
+
+    /// Adds retained messages to be sent; the owner is woken.
+    pub(crate) fn add_replays(&self, replays: impl IntoIterator<Item = Replay>) {
+        let mut state = self.lock();
+        state.replays.extend(replays);
+        let waker = state.signal();
+        drop(state);
+        wake(waker);
+    }
+
+    pub(crate) fn take_replays(&self) -> Vec<Replay> {
+        std::mem::take(&mut self.lock().replays)
+    }
+
+    // ---- The way out ----
+
+    /// Hands the owner what has arrived. Encoded QoS 0 is appended to `writer` if `wants.lane`.
+    pub(crate) fn collect(&self, cx: &Context<'_>, wants: Wants, into: &mut Collected) {
+        let mut state = self.lock();
+        state.signaled = false;
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        into.eviction = state.eviction;
+        into.notices.append(&mut state.notices);
+        let mut slowed = Vec::new();
+        into.charge = 0;
+        if wants.lane {
+            if !state.lane.is_empty() {
+                into.charge -= i64::try_from(state.lane.len()).unwrap_or(0);
+                into.lane.append(&mut state.lane);
+                into.lane_publishes += std::mem::take(&mut state.lane_publishes);
+                state.stalled = false;
+                slowed = std::mem::take(&mut state.slowed);
+            }
+            for _ in 0..wants.qos0 {
+                let Some(delivery) = state.queue.pop_qos0() else { break };
+                into.deliveries.push(delivery);
+            }
+        }
+        for _ in 0..wants.quota {
+            let Some(delivery) = state.queue.pop() else { break };
+            into.deliveries.push(delivery);
+        }
+        into.left = state.queue.has_qos0() || !state.lane.is_empty();
+        into.waiting = state.queue.messages();
+        if state.queue.is_empty() {
+            state.queue.shrink();
+        }
+        into.charge += state.queue.take_charge();
+        drop(state);
+        slowed.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes messages with QoS above 0 back that were not sent yet.
+    pub(crate) fn take_where(&self, want: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+        self.lock().queue.take_where(want)
+    }
+
+    /// Messages with QoS above 0 waiting here, and bytes of any.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.queue.messages(), state.queue.bytes() + state.lane.len())
+    }
+
+    /// Drops the messages whose time has passed from a parked session's queue.
+    pub(crate) fn drop_expired(&self, now: Instant, drops: &mut Drops) -> i64 {
+        let mut state = self.lock();
+        for delivery in
+            state.queue.take_where(|delivery| delivery.expires_at.is_some_and(|at| at <= now))
+        {
+            drops.one(DropReason::Expired, delivery);
+        }
+        state.queue.take_charge()
+    }
+}
+
+/// What the owner can take now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wants {
+    /// Encoded QoS 0 and QoS 0 messages.
+    pub(crate) lane: bool,
+    /// QoS 0 messages that the owner encodes itself.
+    pub(crate) qos0: usize,
+    /// Messages with QoS above 0.
+    pub(crate) quota: usize,
+}
+
+/// What the owner took.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) eviction: Option<EndReason>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) lane: Chunks,
+    pub(crate) lane_publishes: u64,
+    pub(crate) deliveries: Vec<Delivery>,
+    /// Whether QoS 0 is left that was not asked for.
+    pub(crate) left: bool,
+    /// Messages with QoS above 0 left in the queue.
+    pub(crate) waiting: usize,
+    /// What the budget is to be charged.
+    pub(crate) charge: i64,
+}
+
+impl State {
+    /// The owner's waker, if it has not been woken since it last looked.
+    fn signal(&mut self) -> Option<Waker> {
+        if self.signaled {
+            return None;
+        }
+        self.signaled = true;
+        self.waker.clone()
+    }
+
+    fn evict(&mut self, reason: EndReason) -> Option<Waker> {
+        // The first reason stands: it is what happened.
+        self.eviction.get_or_insert(reason);
+        self.signal()
+    }
+
+    fn offer(&mut self, delivery: Delivery, limits: &Limits, drops: &mut Drops) {
+        if self.queue.offer(delivery, limits, drops) == Offered::Disconnect {
+            self.eviction.get_or_insert(EndReason::QueueOverflow);
+        }
+    }
+
+    fn take_lane(
+        &mut self,
+        post: &mut Post,
+        same_wire: bool,
+        patience: Patience<'_>,
+        limits: &Limits,
+        drops: &mut Drops,
+    ) -> Posted {
+        let full = self.lane.len() >= limits.qos0_lane_bytes_soft;
+        let reason = if !same_wire {
+            // The receiver went, or came back with another version, since the copy was made.
+            Some(DropReason::Offline)
+        } else if !full {
+            None
+        } else {
+            match patience {
+                Patience::Waits(waker) if !self.stalled => {
+                    if !self.slowed.iter().any(|other| other.will_wake(waker)) {
+                        self.slowed.push(waker.clone());
+                    }
+                    return Posted::Wait;
+                }
+                Patience::Exhausted => {
+                    self.stalled = true;
+                    Some(DropReason::SlowReader)
+                }
+                Patience::Waits(_) | Patience::None => (self.lane.len() + post.lane.len()
+                    > limits.qos0_lane_bytes_hard)
+                    .then_some(DropReason::SlowReader),
+            }
+        };
+        let publishes = std::mem::take(&mut post.lane_publishes);
+        match reason {
+            Some(reason) => {
+                post.lane.clear();
+                drops.block(reason, publishes);
+            }
+            None => {
+                self.lane.append(&mut post.lane);
+                self.lane_publishes += publishes;
+            }
+        }
+        Posted::Done
+    }
+
+    /// Drops what only a Network Connection could take; returns the publishers that waited for it.
+    fn disconnected(&mut self, drops: &mut Drops) -> Vec<Waker> {
+        self.waker = None;
+        self.signaled = false;
+        self.eviction = None;
+        self.stalled = false;
+        self.notices = Vec::new();
+        self.queue.charge(-i64::try_from(self.lane.len()).unwrap_or(0));
+        self.lane = Chunks::default();
+        drops.block(DropReason::Offline, std::mem::take(&mut self.lane_publishes));
+        std::mem::take(&mut self.slowed)
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Names a mailbox in the index of subscriptions: equal if it is the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscriber(pub(crate) Arc<Mailbox>);
+
+impl PartialEq for Subscriber {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Subscriber {}
+
+impl std::hash::Hash for Subscriber {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}

@@ -1,0 +1,214 @@
+//! What the broker counts, and the snapshot of it.
+//!
+//! Every counter is a relaxed atomic that connections add to once per batch, never once per message.
+//! [`Metrics`] is the snapshot: plain numbers, the same that the `$SYS` tree publishes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::end::EndReason;
+
+/// Why an Application Message, or one copy of it, was not delivered.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum DropReason {
+    /// The session's queue held `queue_messages_max` messages.
+    QueueMessages,
+    /// The session's queue held `queue_bytes_max` bytes.
+    QueueBytes,
+    /// A QoS 0 copy for a receiver that does not read fast enough.
+    SlowReader,
+    /// A QoS 0 copy for a session without a Network Connection.
+    Offline,
+    /// The Message Expiry Interval passed before sending began.
+    Expired,
+    /// The packet would exceed the receiver's Maximum Packet Size.
+    TooLarge,
+    /// The session ended with messages in its queue.
+    SessionEnded,
+    /// The broker's memory budget is used up.
+    MemoryBudget,
+    /// The publisher may not publish to this topic.
+    NotAuthorized,
+    /// A client published below `$SYS/`.
+    ReservedTopic,
+    /// A shared group's own queue was full.
+    GroupQueue,
+    /// No room for another retained message.
+    RetainedFull,
+    /// A hook refused it.
+    Hook,
+    /// The store could not take it.
+    Store,
+}
+
+impl DropReason {
+    /// Every reason, in the order of the snapshot.
+    pub const ALL: [Self; 14] = [
+        Self::QueueMessages,
+        Self::QueueBytes,
+        Self::SlowReader,
+        Self::Offline,
+        Self::Expired,
+        Self::TooLarge,
+        Self::SessionEnded,
+        Self::MemoryBudget,
+        Self::NotAuthorized,
+        Self::ReservedTopic,
+        Self::GroupQueue,
+        Self::RetainedFull,
+        Self::Hook,
+        Self::Store,
+    ];
+
+    /// The stable name, as in logs and below `$SYS/broker/publish/messages/dropped/`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueueMessages => "queue_messages",
+            Self::QueueBytes => "queue_bytes",
+            Self::SlowReader => "slow_reader",
+            Self::Offline => "offline",
+            Self::Expired => "expired",
+            Self::TooLarge => "too_large",
+            Self::SessionEnded => "session_ended",
+            Self::MemoryBudget => "memory_budget",
+            Self::NotAuthorized => "not_authorized",
+            Self::ReservedTopic => "reserved_topic",
+            Self::GroupQueue => "group_queue",
+            Self::RetainedFull => "retained_full",
+            Self::Hook => "hook",
+            Self::Store => "store",
+        }
+    }
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// The live counters of one broker.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $($(#[doc = $doc])+ pub(crate) $name: AtomicU64,)+
+            dropped: [AtomicU64; DropReason::ALL.len()],
+            ended: [AtomicU64; EndReason::ALL.len()],
+        }
+
+        /// A snapshot of every counter. Totals since the start unless said otherwise.
+        #[non_exhaustive]
+        #[derive(Clone, Debug, Default, Eq, PartialEq)]
+        pub struct Metrics {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+            /// Copies of messages not delivered, by reason.
+            pub dropped: BTreeMap<DropReason, u64>,
+            /// Network Connections ended, by reason.
+            pub connections_ended: BTreeMap<EndReason, u64>,
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> Metrics {
+                Metrics {
+                    $($name: self.$name.load(Ordering::Relaxed),)+
+                    dropped: DropReason::ALL.iter().zip(&self.dropped)
+                        .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
+                    connections_ended: EndReason::ALL.iter().zip(&self.ended)
+                        .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
+                }
+            }
+        }
+
+        impl Metrics {
+            /// Every plain counter with its name, in the order of declaration.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)+]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Network Connections accepted.
+    connections_accepted,
+    /// Network Connections open now.
+    connections_open,
+    /// Clients connected now (CONNACK 0x00 sent).
+    clients_connected,
+    /// The most clients connected at one time.
+    clients_maximum,
+    /// Sessions without a Network Connection now.
+    sessions_parked,
+    /// Sessions that ended because their Session Expiry Interval passed.
+    sessions_expired,
+    /// Connections refused because `connections_max` was reached.
+    connections_refused,
+    /// Connections refused because `handshakes_max` of the listener was reached.
+    handshakes_refused,
+    /// Times that accepting paused because no descriptor was free.
+    accept_paused,
+    /// Bytes read from Network Connections.
+    bytes_received,
+    /// Bytes written to Network Connections.
+    bytes_sent,
+    /// Control Packets received.
+    packets_received,
+    /// Control Packets sent.
+    packets_sent,
+    /// PUBLISH packets received.
+    publish_received,
+    /// PUBLISH packets sent.
+    publish_sent,
+    /// Bytes of payload in the PUBLISH packets received.
+    publish_bytes_received,
+    /// PUBLISHes that matched no subscription.
+    publish_unmatched,
+    /// Subscriptions now, shared ones included.
+    subscriptions,
+    /// Shared Subscriptions now.
+    subscriptions_shared,
+    /// Retained messages now.
+    retained_messages,
+    /// Bytes of retained messages now.
+    retained_bytes,
+    /// Messages with QoS above 0 in queues now.
+    queued_messages,
+    /// Bytes in queues towards clients now.
+    queued_bytes,
+    /// Wills published.
+    wills_published,
+    /// Times that a QoS 0 publisher was read more slowly for the sake of its receiver.
+    publishers_slowed,
+    /// Times that a QoS 0 publisher's wait reached `publisher_slow_max`.
+    publishers_slowed_full,
+    /// Messages moved from one member of a shared group to another.
+    shared_redistributed,
+    /// Filters of 3.1 clients granted although refused, and never served (3.1 has no failure code).
+    subscriptions_unserved,
+    /// Commits that the store refused.
+    store_failures,
+    /// Panics in hooks; each ended one connection.
+    hook_panics,
+}
+
+impl Counters {
+    pub(crate) fn drop_many(&self, reason: DropReason, count: u64) {
+        if let Some(cell) = self.dropped.get(reason as usize) {
+            cell.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn ended(&self, reason: EndReason) {
+        if let Some(cell) = self.ended.get(reason as usize) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Adds without ordering: counters are read for information only.
+pub(crate) fn add(cell: &AtomicU64, count: u64) {
+    cell.fetch_add(count, Ordering::Relaxed);
+}
+
+/// Takes away from a gauge.
+pub(crate) fn sub(cell: &AtomicU64, count: u64) {
+    cell.fetch_sub(count, Ordering::Relaxed);
+}

@@ -1,0 +1,168 @@
+//! Who a client is: the chain of authenticators and what they answer.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dunlin_codec::ReasonCode;
+use dunlin_codec::Version;
+
+/// A future that an object-safe trait can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who a client turned out to be.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Identity {
+    /// The name it authenticated by; empty for an anonymous client.
+    pub user: String,
+    /// The roles it was given, in no particular order.
+    pub roles: Vec<String>,
+    /// What else is known of it, such as claims of a token.
+    pub attributes: Vec<(String, String)>,
+}
+
+impl Identity {
+    /// A client that gave no credentials.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    /// A client known by name.
+    #[must_use]
+    pub fn named(user: impl Into<String>) -> Self {
+        Self { user: user.into(), ..Self::default() }
+    }
+}
+
+/// What a client shows to be let in, one step of it.
+pub struct AuthRequest {
+    /// The Client Identifier, assigned or its own.
+    pub client_id: String,
+    /// The protocol version.
+    pub version: Version,
+    /// The peer.
+    pub address: Option<SocketAddr>,
+    /// The listener's name.
+    pub listener: String,
+    /// The User Name, if sent.
+    pub user_name: Option<String>,
+    /// The Password, if sent.
+    pub password: Option<Bytes>,
+    /// The Authentication Method of MQTT 5.0, if sent.
+    pub method: Option<String>,
+    /// The Authentication Data of this step.
+    pub data: Option<Bytes>,
+    /// Whether this client is connected already and proves itself anew.
+    pub reauthentication: bool,
+    /// What the authenticator kept from the step before.
+    pub state: Option<Box<dyn Any + Send>>,
+}
+
+impl fmt::Debug for AuthRequest {
+    /// Leaves out what must not stand in a log: password and authentication data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthRequest")
+            .field("client_id", &self.client_id)
+            .field("version", &self.version)
+            .field("address", &self.address)
+            .field("listener", &self.listener)
+            .field("user_name", &self.user_name)
+            .field("method", &self.method)
+            .field("reauthentication", &self.reauthentication)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an authenticator says.
+pub enum Decision {
+    /// This client is who it says.
+    Accept {
+        /// Who that is.
+        identity: Identity,
+        /// Authentication Data for the CONNACK, or the AUTH that ends a re-authentication.
+        data: Option<Bytes>,
+    },
+    /// This client is refused, with the reason that it is told.
+    Refuse(ReasonCode),
+    /// This authenticator does not know; the next one is asked. The last pass-on is a refusal, unless the listener
+    /// allows anonymous clients and the client showed no credentials.
+    PassOn,
+    /// One more step of an AUTH exchange (MQTT 5.0 only).
+    Continue {
+        /// Authentication Data for the client.
+        data: Option<Bytes>,
+        /// What the authenticator wants back with the next step.
+        state: Box<dyn Any + Send>,
+    },
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept { identity, .. } => {
+                f.debug_struct("Accept").field("identity", identity).finish_non_exhaustive()
+            }
+            Self::Refuse(reason) => f.debug_tuple("Refuse").field(reason).finish(),
+            Self::PassOn => f.write_str("PassOn"),
+            Self::Continue { .. } => f.write_str("Continue"),
+        }
+    }
+}
+
+/// One way of knowing who a client is.
+pub trait Authenticator: Send + Sync + 'static {
+    /// Judges one step. Runs on the connection's task: what computes or blocks for long belongs on a thread of its own.
+    fn authenticate(&self, request: AuthRequest) -> BoxFuture<'_, Step>;
+}
+
+/// A [`Decision`], with the request given back so that the next authenticator can be asked.
+#[derive(Debug)]
+pub struct Step {
+    /// What was decided.
+    pub decision: Decision,
+    /// The request as it came.
+    pub request: AuthRequest,
+}
+
+/// Asks each authenticator in turn.
+pub(crate) async fn authenticate(
+    chain: &[Arc<dyn Authenticator>],
+    allow_anonymous: bool,
+    request: AuthRequest,
+) -> Decision {
+    let mut request = request;
+    for authenticator in chain {
+        let step = authenticator.authenticate(request).await;
+        match step.decision {
+            Decision::PassOn => request = step.request,
+            decided @ (Decision::Accept { .. }
+            | Decision::Refuse(_)
+            | Decision::Continue { .. }) => return decided,
+        }
+    }
+    without_authenticator(allow_anonymous, &request)
+}
+
+/// What holds where no authenticator had an answer.
+fn without_authenticator(allow_anonymous: bool, request: &AuthRequest) -> Decision {
+    // [MQTT-4.12.0-1] An authentication method nobody supports is refused.
+    if request.method.is_some() {
+        return Decision::Refuse(ReasonCode::BadAuthenticationMethod);
+    }
+    if allow_anonymous {
+        // A name that nobody checked is no identity: it is kept as what it is, something the client says.
+        let said = request.user_name.iter().map(|name| ("user_name".to_owned(), name.clone()));
+        let identity = Identity { attributes: said.collect(), ..Identity::anonymous() };
+        return Decision::Accept { identity, data: None };
+    }
+    if request.user_name.is_some() || request.password.is_some() {
+        return Decision::Refuse(ReasonCode::BadUserNameOrPassword);
+    }
+    Decision::Refuse(ReasonCode::NotAuthorized)
+}

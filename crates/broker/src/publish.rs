@@ -1,0 +1,141 @@
+//! A PUBLISH from a client, taken one by one: hooks, retained messages, QoS above 0.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dunlin_codec::{Qos, ReasonCode, TopicName};
+use dunlin_session::{Route, RouteTopic, Token};
+
+use crate::budget::Pressure;
+use crate::driver::{Driver, guarded};
+use crate::fanout::{Routed, Source, Staging};
+use crate::metrics::{DropReason, add};
+use crate::router::Route as Targets;
+
+impl Driver {
+    /// Routes one message. Returns what to tell the machine at once; none if the store has to have the message first, or
+    /// nobody waits.
+    pub(crate) fn route(
+        &mut self,
+        route: Route<'_>,
+        staging: &mut Staging,
+        now: Instant,
+    ) -> Option<(Token, ReasonCode)> {
+        let Route { token, publish, topic } = route;
+        let answer = |reason| token.map(|token| (token, reason));
+        if let Some(reason) = self.refused_for_memory(publish.qos) {
+            return answer(reason);
+        }
+        if self.core.interests.publish || publish.retain {
+            return self.route_singly(&Route { token, publish, topic }, staging, now);
+        }
+        let source = self.source(token, publish.qos, publish.packet_id);
+        let Some((core, targets)) = self.batch_route(topic.as_bytes(), now) else {
+            return self.route_singly(&Route { token, publish, topic }, staging, now);
+        };
+        if targets.is_empty() {
+            add(&core.counters.publish_unmatched, 1);
+            // Nobody would look at the message, so it is not made; a QoS 2 id of a durable session is stored all the same.
+            if source.inbound.is_none() {
+                return answer(ReasonCode::NoMatchingSubscribers);
+            }
+        }
+        let message = Arc::new(core.own(&publish, targets.name.clone()));
+        match staging.message(core, targets, &message, None, source, now) {
+            Routed::Now(reason) => answer(reason),
+            Routed::AfterCommit => None,
+        }
+    }
+
+    /// Routes a message that hooks may change, or that is to be retained: not by a route made for many.
+    fn route_singly(
+        &mut self,
+        route: &Route<'_>,
+        staging: &mut Staging,
+        now: Instant,
+    ) -> Option<(Token, ReasonCode)> {
+        let answer = |reason| route.token.map(|token| (token, reason));
+        let core = Arc::clone(&self.core);
+        let Some(name) = self.topic_name(&route.topic) else {
+            return answer(ReasonCode::TopicNameInvalid);
+        };
+        let mut message = core.own(&route.publish, name);
+        if core.interests.publish {
+            let client = self.client.take()?;
+            let verdict = guarded(|| core.hooks.on_publish(&client, &mut message));
+            self.client = Some(client);
+            match verdict {
+                Some(Ok(())) => {}
+                Some(Err(reason)) => {
+                    core.report_publish(self.client_id(), Some(&message), DropReason::Hook);
+                    return answer(reason);
+                }
+                None => {
+                    self.panicked(staging, now);
+                    return None;
+                }
+            }
+        }
+        let message = Arc::new(message);
+        let source = self.source(route.token, route.publish.qos, route.publish.packet_id);
+        let router = &core.namespace.router;
+        let from = self.mailbox.as_ref();
+        let mut full = false;
+        let (targets, retained): (Targets, Option<u64>) = if message.retain {
+            // Its number and its receivers under one guard: see `retained`.
+            let stamp = router.stamp(message.topic.as_bytes());
+            let tables = router.read();
+            let targets = tables.route(message.topic.clone(), from, stamp);
+            let number = core.retain(&message, now);
+            full = number.is_none();
+            (targets, number)
+        } else {
+            (router.route(message.topic.clone(), from), None)
+        };
+        if targets.is_empty() {
+            add(&core.counters.publish_unmatched, 1);
+        }
+        match staging.message(&core, &targets, &message, retained, source, now) {
+            Routed::Now(_) if full => answer(ReasonCode::QuotaExceeded),
+            Routed::Now(reason) => answer(reason),
+            Routed::AfterCommit => None,
+        }
+    }
+
+    fn topic_name(&self, topic: &RouteTopic<'_>) -> Option<TopicName> {
+        match topic {
+            RouteTopic::Wire(text) => TopicName::with_rules(
+                bytes::Bytes::copy_from_slice(text.as_bytes()),
+                self.listener.capabilities.text,
+            )
+            .ok(),
+            RouteTopic::Aliased(name) => Some(name.clone()),
+        }
+    }
+
+    /// Near the memory budget's end messages are refused, QoS 0 first.
+    fn refused_for_memory(&self, qos: Qos) -> Option<ReasonCode> {
+        let limit = if qos == Qos::AtMostOnce { Pressure::DropQos0 } else { Pressure::RefuseAll };
+        if self.core.budget.pressure() < limit {
+            return None;
+        }
+        self.core.report_publish(self.client_id(), None, DropReason::MemoryBudget);
+        Some(ReasonCode::QuotaExceeded)
+    }
+
+    fn source(
+        &self,
+        token: Option<Token>,
+        qos: Qos,
+        packet_id: Option<dunlin_codec::PacketId>,
+    ) -> Source {
+        let Some(mailbox) = &self.mailbox else { return Source { token, ..Source::default() } };
+        let durable = mailbox.is_durable();
+        Source {
+            session: mailbox.is_stored().then_some(mailbox.session_no),
+            inbound: packet_id.filter(|_| durable && qos == Qos::ExactlyOnce),
+            token,
+            will_of: None,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What waits for one session, and the rule when it is full.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use dunlin_codec::{Message, Qos};
+use dunlin_session::Delivery;
+use smallvec::SmallVec;
+
+use crate::budget::Budget;
+use crate::config::{Limits, Overflow};
+use crate::metrics::DropReason;
+
+/// Copies that were dropped, to be counted and told to hooks after every lock is released.
+#[derive(Debug, Default)]
+pub(crate) struct Drops {
+    pub(crate) list: SmallVec<[Dropped; 1]>,
+}
+
+/// Some copies dropped for one reason.
+#[derive(Debug)]
+pub(crate) struct Dropped {
+    pub(crate) reason: DropReason,
+    pub(crate) count: u64,
+    /// The message, where it was dropped alone.
+    pub(crate) message: Option<Arc<Message>>,
+    /// Its place in the session's order, where it had one already: a durable store must hear of it.
+    pub(crate) seq: Option<u64>,
+}
+
+impl Drops {
+    pub(crate) fn block(&mut self, reason: DropReason, count: u64) {
+        if count > 0 {
+            self.list.push(Dropped { reason, count, message: None, seq: None });
+        }
+    }
+
+    pub(crate) fn one(&mut self, reason: DropReason, delivery: Delivery) {
+        let seq = (delivery.seq > 0).then_some(delivery.seq);
+        self.list.push(Dropped { reason, count: 1, message: Some(delivery.message), seq });
+    }
+}
+
+/// What became of a delivery that was offered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Offered {
+    /// It has its place.
+    Queued,
+    /// It, or an older one, was dropped.
+    Dropped,
+    /// It was dropped, and the client is to be disconnected.
+    Disconnect,
+}
+
+/// The messages waiting for one session: those with QoS above 0 in one order, QoS 0 in another, since the standard keeps
+/// order per QoS and only the former wait for the client's send quota.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    acknowledged: VecDeque<Delivery>,
+    unacknowledged: VecDeque<Delivery>,
+    /// Bytes of all messages here, each counted in full. Bounded by `queue_bytes_max`.
+    bytes: usize,
+    /// Room taken by messages on their way through the store.
+    reserved_messages: usize,
+    reserved_bytes: usize,
+    /// What the broker's budget was charged for this queue.
+    charged: i64,
+}
+
+impl Queue {
+    /// Messages with QoS above 0, those on their way through the store included.
+    pub(crate) fn messages(&self) -> usize {
+        self.acknowledged.len() + self.reserved_messages
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes + self.reserved_bytes
+    }
+
+    pub(crate) fn has_qos0(&self) -> bool {
+        !self.unacknowledged.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.acknowledged.is_empty() && self.unacknowledged.is_empty()
+    }
+
+    /// What the queue costs the broker's budget, since this was asked last.
+    pub(crate) fn take_charge(&mut self) -> i64 {
+        std::mem::take(&mut self.charged)
+    }
+
+    /// Charges what waits beside the queue, with it.
+    pub(crate) fn charge(&mut self, bytes: i64) {
+        self.charged += bytes;
+    }
+
+    fn exceeds(&self, size: usize, limits: &Limits) -> Option<DropReason> {
+        if self.acknowledged.len() + self.unacknowledged.len() + self.reserved_messages
+            >= limits.queue_messages_max
+        {
+            return Some(DropReason::QueueMessages);
+        }
+        // One message of any size fits into an empty queue: its size has its own limit.
+        let bytes = self.bytes();
+        (bytes > 0 && bytes + size > limits.queue_bytes_max).then_some(DropReason::QueueBytes)
+    }
+
+    /// Applies the overflow policy for one more message of `size` bytes.
+    fn make_room(
+        &mut self,
+        size: usize,
+        limits: &Limits,
+        drops: &mut Drops,
+    ) -> Result<bool, (DropReason, Offered)> {
+        let mut dropped_older = false;
+        while let Some(reason) = self.exceeds(size, limits) {
+            match limits.overflow {
+                Overflow::DropNew => return Err((reason, Offered::Dropped)),
+                Overflow::Disconnect => return Err((reason, Offered::Disconnect)),
+                Overflow::DropOldest => {
+                    let Some(oldest) = self.pop_qos0().or_else(|| self.pop()) else {
+                        // Only messages on their way through the store are left, and those are not ours to drop.
+                        return Err((reason, Offered::Dropped));
+                    };
+                    drops.one(reason, oldest);
+                    dropped_older = true;
+                }
+            }
+        }
+        Ok(dropped_older)
+    }
+
+    /// Takes one message in, or applies the overflow policy.
+    pub(crate) fn offer(
+        &mut self,
+        delivery: Delivery,
+        limits: &Limits,
+        drops: &mut Drops,
+    ) -> Offered {
+        match self.make_room(delivery.message.size(), limits, drops) {
+            Ok(dropped_older) => {
+                self.push(delivery);
+                if dropped_older { Offered::Dropped } else { Offered::Queued }
+            }
+            Err((reason, outcome)) => {
+                drops.one(reason, delivery);
+                outcome
+            }
+        }
+    }
+
+    /// Keeps room for a message that goes through the store first. The caller drops it if this says so.
+    pub(crate) fn reserve(
+        &mut self,
+        size: usize,
+        limits: &Limits,
+        drops: &mut Drops,
+    ) -> Result<(), (DropReason, Offered)> {
+        self.make_room(size, limits, drops)?;
+        self.reserve_always(size);
+        Ok(())
+    }
+
+    /// Keeps room whatever the limits say.
+    pub(crate) fn reserve_always(&mut self, size: usize) {
+        self.reserved_messages += 1;
+        self.reserved_bytes += size;
+    }
+
+    /// Gives reserved room back: the message is in the queue now, or never will be.
+    pub(crate) fn release(&mut self, size: usize) {
+        debug_assert!(self.reserved_messages > 0 && self.reserved_bytes >= size);
+        self.reserved_messages -= 1;
+        self.reserved_bytes -= size;
+    }
+
+    /// Takes one message in whatever the limits say: its room was reserved, or it comes back from where it was.
+    pub(crate) fn push(&mut self, delivery: Delivery) {
+        self.account(&delivery, 1);
+        match delivery.qos {
+            Qos::AtMostOnce => self.unacknowledged.push_back(delivery),
+            Qos::AtLeastOnce | Qos::ExactlyOnce => self.acknowledged.push_back(delivery),
+        }
+    }
+
+    /// The oldest message with QoS above 0.
+    pub(crate) fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.acknowledged.pop_front()?;
+        self.account(&delivery, -1);
+        Some(delivery)
+    }
+
+    /// The oldest QoS 0 message.
+    pub(crate) fn pop_qos0(&mut self) -> Option<Delivery> {
+        let delivery = self.unacknowledged.pop_front()?;
+        self.account(&delivery, -1);
+        Some(delivery)
+    }
+
+    /// Takes out the messages that `want` names, in order.
+    pub(crate) fn take_where(&mut self, mut want: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for _ in 0..self.acknowledged.len() {
+            let Some(delivery) = self.pop() else { break };
+            if want(&delivery) {
+                taken.push(delivery);
+            } else {
+                self.push(delivery);
+            }
+        }
+        taken
+    }
+
+    /// Gives memory back that a long queue left behind.
+    pub(crate) fn shrink(&mut self) {
+        for list in [&mut self.acknowledged, &mut self.unacknowledged] {
+            if list.is_empty() && list.capacity() > 0 {
+                *list = VecDeque::new();
+            }
+        }
+    }
+
+    fn account(&mut self, delivery: &Delivery, sign: i64) {
+        let size = delivery.message.size();
+        if sign > 0 {
+            self.bytes += size;
+        } else {
+            self.bytes -= size;
+        }
+        self.charged +=
+            sign * Budget::entry_cost(size_of::<Delivery>(), size, delivery.message.payload.len());
+    }
+}

@@ -1,0 +1,98 @@
+//! The routes that one connection has used lately.
+
+use dunlin_codec::{TextRules, TopicName};
+use hashbrown::HashMap;
+
+use crate::mailbox::Mailbox;
+use crate::router::{Route, Router};
+use std::sync::Arc;
+
+/// What a connection remembers of the topics it publishes to. Given back when the connection is idle.
+#[derive(Debug)]
+pub(crate) struct RouteCache {
+    /// By topic: where it stands in `routes`.
+    index: HashMap<Box<[u8]>, usize>,
+    routes: Vec<Cached>,
+    last: usize,
+    /// The one that goes next when there is no room.
+    oldest: usize,
+    entries_max: usize,
+}
+
+#[derive(Debug)]
+struct Cached {
+    route: Route,
+    /// The batch in which the route was last found current.
+    checked: u64,
+}
+
+/// What a Topic Name has to be for this connection's messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopicRules {
+    pub(crate) text: TextRules,
+    pub(crate) levels_max: u16,
+}
+
+impl RouteCache {
+    pub(crate) fn new(entries_max: usize) -> Self {
+        Self { index: HashMap::new(), routes: Vec::new(), last: 0, oldest: 0, entries_max }
+    }
+
+    /// The route of `topic`, as it is at the beginning of this batch or later. None if clients may not publish to it, or
+    /// it is no Topic Name: then the session has to say what follows.
+    pub(crate) fn get(
+        &mut self,
+        topic: &[u8],
+        batch: u64,
+        rules: TopicRules,
+        router: &Router,
+        from: Option<&Arc<Mailbox>>,
+    ) -> Option<&Route> {
+        let position = match self.routes.get(self.last) {
+            Some(cached) if cached.route.name.as_bytes() == topic => self.last,
+            _ => match self.index.get(topic) {
+                Some(position) => *position,
+                None => self.insert(router.route(client_topic(topic, rules)?, from)),
+            },
+        };
+        self.last = position;
+        let cached = self.routes.get_mut(position)?;
+        if cached.checked != batch {
+            if !router.is_current(cached.route.stamp) {
+                cached.route = router.route(cached.route.name.clone(), from);
+            }
+            cached.checked = batch;
+        }
+        Some(&cached.route)
+    }
+
+    fn insert(&mut self, route: Route) -> usize {
+        let key: Box<[u8]> = route.name.as_bytes().into();
+        // Not known to be current in any batch: it is looked at once more, which costs two loads.
+        let cached = Cached { route, checked: 0 };
+        let position = if self.routes.len() < self.entries_max {
+            self.routes.push(cached);
+            self.routes.len() - 1
+        } else {
+            let position = self.oldest;
+            self.oldest = (position + 1) % self.entries_max;
+            if let Some(place) = self.routes.get_mut(position) {
+                self.index.remove(place.route.name.as_bytes());
+                *place = cached;
+            }
+            position
+        };
+        self.index.insert(key, position);
+        position
+    }
+}
+
+/// The topic as a name of its own, if a client may publish to it.
+fn client_topic(topic: &[u8], rules: TopicRules) -> Option<TopicName> {
+    let reserved = topic.starts_with(b"$SYS/") || topic == b"$SYS";
+    let levels = topic.iter().filter(|byte| **byte == b'/').count() + 1;
+    if reserved || levels > usize::from(rules.levels_max) {
+        return None;
+    }
+    TopicName::with_rules(bytes::Bytes::copy_from_slice(topic), rules.text).ok()
+}

@@ -1,0 +1,366 @@
+//! The broker as a value: built, started, used from inside the process, shut down.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use dunlin_codec::{ClientId, Message, ReasonCode};
+use dunlin_store::{
+    Committer, CommitterOptions, MemoryStore, MessageId, NamespaceNo, Store, StoreError,
+};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::{self, Budget};
+use crate::config::{Config, InvalidConfig, ListenerConfig};
+use crate::core::{Core, Namespace};
+use crate::end::EndReason;
+use crate::hooks::{Hooks, Interests, NoHooks};
+use crate::janitor::{self, Timers};
+use crate::listen::{self, BoundListener, Listener};
+use crate::local::{self, PublishError, SubscribeError, SubscribeOptions, Subscription};
+use crate::metrics::{Counters, Metrics};
+use crate::policy::Authenticator;
+use crate::recovery;
+use crate::registry::Registry;
+use crate::retained::RetainedSet;
+use crate::router::Router;
+use crate::sys;
+
+/// Descriptors kept back from clients: for the store, logs and whatever else the process has open.
+const DESCRIPTORS_RESERVED: u64 = 64;
+/// Between the wills and the closing of sockets at a shutdown: what the wills' receivers have to be woken in.
+const WILLS_SETTLE: Duration = Duration::from_millis(50);
+
+/// Why a broker did not start.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// A listener could not take its address.
+    #[error("listener {name:?} cannot listen on {address}: {source}")]
+    Bind {
+        /// The listener.
+        name: String,
+        /// The address it wanted.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A listener that others can reach lets nobody in, or everybody, and nothing says that this is meant.
+    #[error(
+        "listener {name:?} on {address} is reachable from other machines and has no authentication: \
+         set `allow_anonymous = true` in its own section if everybody may connect"
+    )]
+    Unprotected {
+        /// The listener.
+        name: String,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// The store could not be read.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+    /// The system gave no thread for the store.
+    #[error("no thread for the store")]
+    Thread(#[source] io::Error),
+}
+
+/// Puts a broker together.
+pub struct Builder {
+    config: Config,
+    store: Option<Box<dyn Store>>,
+    hooks: Arc<dyn Hooks>,
+    authenticators: Vec<Arc<dyn Authenticator>>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Takes this configuration in the place of the default one, and of listeners added before.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Adds a listener with the default settings. Port 0 takes a free port: [`Broker::local_addrs`] says which.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        let name = format!("listener-{}", self.config.listeners.len() + 1);
+        self.config.listeners.push(ListenerConfig::new(name, address));
+        self
+    }
+
+    /// Lets clients without credentials in, or not, on every listener added so far.
+    #[must_use]
+    pub fn allow_anonymous(mut self, allow: bool) -> Self {
+        for listener in &mut self.config.listeners {
+            listener.allow_anonymous = allow;
+        }
+        self
+    }
+
+    /// Keeps what must not be lost in this store. By default it is kept in memory and is gone with the process.
+    #[must_use]
+    pub fn store(mut self, store: Box<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Calls these hooks.
+    #[must_use]
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
+    /// Asks this authenticator, after those added before.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
+        self.authenticators.push(authenticator);
+        self
+    }
+
+    /// Starts the broker on the tokio runtime that this is called in: restores what the store has, then listens.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`] when a setting cannot work, the store cannot be read or an address cannot be taken. Nothing is left
+    /// running then.
+    pub async fn start(self) -> Result<Broker, ServerError> {
+        let Self { mut config, store, hooks, authenticators } = self;
+        config.check()?;
+        check_protection(&config, !authenticators.is_empty())?;
+        let before_connect =
+            config.limits.packet_bytes_max_before_connect.min(config.limits.packet_bytes_max);
+        config.limits.packet_bytes_max_before_connect = before_connect;
+        let mut store = store.unwrap_or_else(|| Box::new(MemoryStore::new()));
+        let keeps_wills = store.outlives_process();
+        let recovered = recovery::read(&mut *store)?;
+        let next_message =
+            recovered.meta.as_ref().map_or(MessageId::FIRST, |meta| meta.next_message);
+        let bound = bind(&config)?;
+        let closing = watch::Sender::new(false);
+        let failed = closing.clone();
+        let options = CommitterOptions {
+            queue_max: config.limits.commit_queue_messages_max,
+            batch_bytes_max: config.limits.commit_batch_bytes_max,
+            ..CommitterOptions::default()
+        };
+        let committer = Committer::start(store, next_message, options, move |error| {
+            tracing::error!(event = "store_failed", %error, "the store has failed: nothing more is acknowledged");
+            failed.send_replace(true);
+        })
+        .map_err(ServerError::Thread)?;
+        let core = core(config, hooks, authenticators, committer, closing);
+        recovery::restore(&core, recovered);
+        let listeners = serve(&core, bound);
+        Ok(Broker { core, addresses: listeners, keeps_wills })
+    }
+}
+
+/// A listener that others can reach must say whom it lets in.
+fn check_protection(config: &Config, authenticated: bool) -> Result<(), ServerError> {
+    let open = |listener: &&ListenerConfig| {
+        !listener.is_loopback() && !listener.allow_anonymous && !authenticated
+    };
+    match config.listeners.iter().find(open) {
+        Some(listener) => {
+            Err(ServerError::Unprotected { name: listener.name.clone(), address: listener.address })
+        }
+        None => Ok(()),
+    }
+}
+
+fn bind(config: &Config) -> Result<Vec<(Listener, BoundListener)>, ServerError> {
+    let one = |listener: &ListenerConfig| match listen::bind(listener) {
+        Ok(bound) => Ok((Listener::new(config, listener), bound)),
+        Err(source) => Err(ServerError::Bind {
+            name: listener.name.clone(),
+            address: listener.address,
+            source,
+        }),
+    };
+    config.listeners.iter().map(one).collect()
+}
+
+fn core(
+    config: Config,
+    hooks: Arc<dyn Hooks>,
+    authenticators: Vec<Arc<dyn Authenticator>>,
+    committer: Committer<crate::persist::Write>,
+    closing: watch::Sender<bool>,
+) -> Arc<Core> {
+    let memory_max = config.limits.memory_bytes_max.unwrap_or_else(budget::default_max);
+    let retained_max = config.limits.retained_bytes_max.unwrap_or(memory_max / 2);
+    let retained = RetainedSet::new(config.limits.retained_messages_max, retained_max);
+    let connections_max = config.limits.connections_max.map_or_else(connections_max, u64::from);
+    let interests: Interests = hooks.interests();
+    Arc::new_cyclic(|me| Core {
+        me: me.clone(),
+        config,
+        counters: Counters::default(),
+        budget: Budget::new(memory_max),
+        namespace: Namespace {
+            number: NamespaceNo::DEFAULT,
+            registry: Registry::new(),
+            router: Router::new(),
+            retained,
+        },
+        hooks,
+        interests,
+        authenticators,
+        committer,
+        timers: Timers::default(),
+        closing,
+        tasks: TaskTracker::new(),
+        connections: AtomicU64::new(0),
+        connections_max,
+        started: Instant::now(),
+    })
+}
+
+/// The soft descriptor limit less a reserve.
+fn connections_max() -> u64 {
+    let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
+    soft.saturating_sub(DESCRIPTORS_RESERVED).max(16)
+}
+
+fn serve(core: &Arc<Core>, bound: Vec<(Listener, BoundListener)>) -> Vec<SocketAddr> {
+    let mut addresses = Vec::with_capacity(bound.len());
+    for (listener, bound) in bound {
+        addresses.push(bound.address);
+        let core = Arc::clone(core);
+        let listener = Arc::new(listener);
+        tokio::spawn(async move {
+            let name = Arc::clone(&listener.name);
+            if let Err(error) = listen::serve(core, listener, bound).await {
+                tracing::error!(event = "listener_failed", listener = %name, %error, "the listener has stopped");
+            }
+        });
+    }
+    tokio::spawn(janitor::run(Arc::downgrade(core)));
+    if let Some(interval) = core.config.sys.interval {
+        tokio::spawn(sys::run(Arc::downgrade(core), interval));
+    }
+    addresses
+}
+
+/// A running MQTT broker.
+///
+/// It runs on the tokio runtime that started it, keeps no global state, and any number of them run in one process.
+/// Dropping it closes it without ceremony; [`Broker::shutdown`] takes leave of its clients first.
+#[derive(Debug)]
+pub struct Broker {
+    core: Arc<Core>,
+    addresses: Vec<SocketAddr>,
+    /// Whether the store has the wills over a restart, so that a shutdown need not publish them.
+    keeps_wills: bool,
+}
+
+impl Broker {
+    /// Puts a broker together.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            config: Config::default(),
+            store: None,
+            hooks: Arc::new(NoHooks),
+            authenticators: Vec::new(),
+        }
+    }
+
+    /// The addresses it listens on, in the order of the listeners.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.addresses.clone()
+    }
+
+    /// Publishes a message from inside the process, as a client would. With QoS above 0 it resolves when a PUBACK would
+    /// have been sent, and to what the PUBACK would say.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] when a hook or a limit refuses it, or the store cannot take it.
+    pub async fn publish(&self, message: Message) -> Result<ReasonCode, PublishError> {
+        local::publish(&self.core, message).await
+    }
+
+    /// Subscribes from inside the process, as a client would; shared filters too.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] when the filter is invalid or a hook refuses it.
+    pub async fn subscribe(
+        &self,
+        filter: &str,
+        options: SubscribeOptions,
+    ) -> Result<Subscription, SubscribeError> {
+        local::subscribe(&self.core, filter, options).await
+    }
+
+    /// Every counter as it is now.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.core.metrics()
+    }
+
+    /// Closes the Network Connection of a client, whose session stays; whether there is such a session.
+    #[must_use]
+    pub fn disconnect(&self, client_id: &str) -> bool {
+        ClientId::new(client_id.to_owned()).is_ok_and(|client_id| self.core.kick(&client_id))
+    }
+
+    /// Resolves when the broker has closed: by [`Broker::shutdown`] in another task, or because its store has failed.
+    pub async fn closed(&self) {
+        // The sender lives in `core`, so this ends by the value only.
+        let _ = self.core.closing.subscribe().wait_for(|closing| *closing).await;
+    }
+
+    /// Whether the store has failed, so that nothing more can be acknowledged.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.core.committer.has_failed()
+    }
+
+    /// Takes leave: no new connections; wills are published if the store does not keep them; clients of MQTT 5.0 are told
+    /// 0x8B; what waits for a client is written as far as it takes it within `shutdown_drain_max`; the store is closed.
+    ///
+    /// # Errors
+    ///
+    /// The store's error, if it could not be closed in order. Nothing acknowledged is lost by it.
+    pub async fn shutdown(self) -> Result<(), StoreError> {
+        let core = Arc::clone(&self.core);
+        core.closing.send_replace(true);
+        if !self.keeps_wills {
+            core.publish_wills();
+            tokio::time::sleep(WILLS_SETTLE).await;
+        }
+        core.namespace.registry.for_each(|mailbox| mailbox.evict(EndReason::ShuttingDown));
+        core.tasks.close();
+        let drain = core.config.limits.shutdown_drain_max + Duration::from_secs(1);
+        if tokio::time::timeout(drain, core.tasks.wait()).await.is_err() {
+            tracing::warn!(event = "shutdown_forced", "some connections did not drain in time");
+        }
+        let closing = tokio::task::spawn_blocking(move || core.committer.shutdown());
+        closing.await.unwrap_or(Err(StoreError::Stopped))
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.core.closing.send_replace(true);
+        self.core.namespace.registry.for_each(|mailbox| mailbox.evict(EndReason::ShuttingDown));
+    }
+}

@@ -1,0 +1,224 @@
+//! Shared groups: each message goes to one member.
+//!
+//! A member that is online and has send quota left is preferred, in turn. Where there is none, a message with QoS above 0
+//! waits in the group's own queue, from which members take as their quota comes back; QoS 0 is dropped if nobody is
+//! online. Order within a group is not promised.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dunlin_codec::Qos;
+use dunlin_session::{Delivery, Origin};
+use dunlin_store::SessionNo;
+use dunlin_topics::SharedFilter;
+use parking_lot::Mutex;
+
+use crate::config::Limits;
+use crate::mailbox::Mailbox;
+use crate::router::SubscriptionEntry;
+
+/// One group: everybody who subscribed to the same `$share/{group}/{filter}`.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) filter: SharedFilter,
+    /// Its queue's number in the store, which also names the group in a [`Delivery`].
+    pub(crate) session_no: SessionNo,
+    /// Whether the store knows the group.
+    stored: AtomicBool,
+    /// Whether messages wait in the queue: read by members without the lock.
+    waiting: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: Vec<Member>,
+    /// Where the next search begins.
+    next: usize,
+    /// Bounded by `shared_group_queue_messages_max` and `shared_group_queue_bytes_max`.
+    queue: VecDeque<Delivery>,
+    bytes: usize,
+    last_seq: u64,
+}
+
+/// One member.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) entry: SubscriptionEntry,
+}
+
+impl Member {
+    /// Makes a group's message this member's. [MQTT-4.8.2-3]
+    pub(crate) fn adapt(&self, group: &Group, mut delivery: Delivery) -> Delivery {
+        let group_seq = match delivery.origin {
+            Origin::Plain => delivery.seq,
+            Origin::Shared { seq, .. } => seq,
+        };
+        delivery.qos = delivery.message.qos.min(self.entry.qos);
+        delivery.retain = delivery.message.retain && self.entry.retain_as_published;
+        delivery.subscription_ids = self.entry.subscription_id.into_iter().collect();
+        delivery.origin = Origin::Shared { group: group.session_no.0, seq: group_seq };
+        delivery.seq = 0;
+        delivery
+    }
+}
+
+impl Group {
+    pub(crate) fn new(filter: SharedFilter, session_no: SessionNo) -> Self {
+        Self {
+            filter,
+            session_no,
+            stored: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    /// A group whose queue is in the store already.
+    pub(crate) fn restored(filter: SharedFilter, session_no: SessionNo, last_seq: u64) -> Self {
+        let group = Self::new(filter, session_no);
+        group.stored.store(true, Ordering::Relaxed);
+        group.state.lock().last_seq = last_seq;
+        group
+    }
+
+    /// Adds a member or replaces its options; whether it is new.
+    pub(crate) fn join(&self, mailbox: &Arc<Mailbox>, entry: SubscriptionEntry) -> bool {
+        let mut state = self.state.lock();
+        if let Some(member) =
+            state.members.iter_mut().find(|member| Arc::ptr_eq(&member.mailbox, mailbox))
+        {
+            member.entry = entry;
+            return false;
+        }
+        state.members.push(Member { mailbox: Arc::clone(mailbox), entry });
+        true
+    }
+
+    /// Removes a member; whether it was one.
+    pub(crate) fn leave(&self, mailbox: &Arc<Mailbox>) -> bool {
+        let mut state = self.state.lock();
+        let before = state.members.len();
+        state.members.retain(|member| !Arc::ptr_eq(&member.mailbox, mailbox));
+        state.members.len() < before
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().members.is_empty()
+    }
+
+    /// Whether the group's messages go through the store: one of its members outlives its connection.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.state.lock().members.iter().any(|member| member.mailbox.is_durable())
+    }
+
+    /// Whether the store knows the group; notes that it does from now on.
+    pub(crate) fn set_stored(&self) -> bool {
+        self.stored.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_stored(&self) -> bool {
+        self.stored.load(Ordering::Acquire)
+    }
+
+    /// The next member that can take a message of this QoS, in turn. One with quota gives one of it up.
+    pub(crate) fn choose(&self, qos: Qos) -> Option<Member> {
+        let mut state = self.state.lock();
+        let count = state.members.len();
+        for offset in 0..count {
+            let index = (state.next + offset) % count;
+            let Some(member) = state.members.get(index) else { break };
+            let able = member.mailbox.is_online()
+                && (qos.min(member.entry.qos) == Qos::AtMostOnce || member.mailbox.take_credit());
+            if able {
+                let member = member.clone();
+                state.next = index + 1;
+                return Some(member);
+            }
+        }
+        None
+    }
+
+    /// The member with this mailbox.
+    pub(crate) fn member(&self, mailbox: &Arc<Mailbox>) -> Option<Member> {
+        self.state
+            .lock()
+            .members
+            .iter()
+            .find(|member| Arc::ptr_eq(&member.mailbox, mailbox))
+            .cloned()
+    }
+
+    /// The next place in the group's own queue.
+    pub(crate) fn number(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.last_seq += 1;
+        state.last_seq
+    }
+
+    /// Lets a message wait for a member; gives it back if there is no room.
+    pub(crate) fn wait(&self, delivery: Delivery, limits: &Limits) -> Result<(), Delivery> {
+        let mut state = self.state.lock();
+        let size = delivery.message.size();
+        let full = state.queue.len() >= limits.shared_group_queue_messages_max
+            || (state.bytes > 0 && state.bytes + size > limits.shared_group_queue_bytes_max);
+        if full {
+            return Err(delivery);
+        }
+        state.bytes += size;
+        state.queue.push_back(delivery);
+        self.waiting.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Puts messages back to the front, in their order. They were accepted once, so the bounds do not apply.
+    pub(crate) fn give_back(&self, deliveries: Vec<Delivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for delivery in deliveries.into_iter().rev() {
+            state.bytes += delivery.message.size();
+            state.queue.push_front(delivery);
+        }
+        self.waiting.store(true, Ordering::Release);
+    }
+
+    /// Whether a delivery came through this group.
+    pub(crate) fn sent(&self, delivery: &Delivery) -> bool {
+        matches!(delivery.origin, Origin::Shared { group, .. } if group == self.session_no.0)
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Takes up to `count` waiting messages.
+    pub(crate) fn take(&self, count: usize) -> Vec<Delivery> {
+        let mut state = self.state.lock();
+        let count = count.min(state.queue.len());
+        let taken: Vec<Delivery> = state.queue.drain(..count).collect();
+        state.bytes -= taken.iter().map(|delivery| delivery.message.size()).sum::<usize>();
+        if state.queue.is_empty() {
+            state.queue = VecDeque::new();
+            self.waiting.store(false, Ordering::Release);
+        }
+        taken
+    }
+}
+
+impl PartialEq for Group {
+    fn eq(&self, other: &Self) -> bool {
+        self.session_no == other.session_no
+    }
+}
+
+impl Eq for Group {}
+
+impl std::hash::Hash for Group {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.session_no.hash(state);
+    }
+}

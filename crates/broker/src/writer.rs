@@ -1,0 +1,143 @@
+//! What waits to be written to one Network Connection.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use dunlin_codec::{Packet, Version, encode_ack, encode_publish_head, publish_len};
+use dunlin_session::{Acknowledgement, Outgoing};
+use tokio::net::TcpStream;
+
+use crate::chunks::Chunks;
+use crate::metrics::{Counters, add};
+
+/// Pieces given to the kernel in one call.
+const SLICES_MAX: usize = 64;
+/// From this size a payload is chained behind its head instead of being copied.
+const CHAIN_BYTES_MIN: usize = 4 * 1024;
+
+/// Encoded packets that the socket has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    chunks: Chunks,
+    /// When the socket last took something, or bytes began to wait for it.
+    waiting_since: Option<Instant>,
+    pub(crate) packets: u64,
+    publishes: u64,
+    pub(crate) bytes: u64,
+    /// Of these, what the broker's counters have.
+    reported: (u64, u64, u64),
+}
+
+impl Writer {
+    pub(crate) const fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Since when bytes wait of which the peer took none.
+    pub(crate) const fn waiting_since(&self) -> Option<Instant> {
+        self.waiting_since
+    }
+
+    /// Moves encoded PUBLISHes behind what is there.
+    pub(crate) fn append(&mut self, lane: &mut Chunks, publishes: u64) {
+        self.chunks.append(lane);
+        self.packets += publishes;
+        self.publishes += publishes;
+    }
+
+    pub(crate) fn packet(&mut self, packet: &Packet<Bytes>, version: Version) {
+        let Ok(len) = packet.encoded_len(version) else { return };
+        self.chunks.with_tail(len, |tail| {
+            // What has a length can be encoded.
+            let _ = packet.encode(version, tail);
+        });
+        self.packets += 1;
+    }
+
+    pub(crate) fn acknowledgement(&mut self, ack: Acknowledgement, version: Version) {
+        // Four bytes, or five with a reason code.
+        self.chunks
+            .with_tail(5, |tail| encode_ack(ack.kind, ack.packet_id, ack.reason, version, tail));
+        self.packets += 1;
+    }
+
+    pub(crate) fn ping_response(&mut self) {
+        self.chunks.extend(&[0xD0, 0]);
+        self.packets += 1;
+    }
+
+    pub(crate) fn publish(&mut self, outgoing: &Outgoing, version: Version) {
+        let hop = outgoing.hop();
+        let message = &*outgoing.message;
+        let len = publish_len(message, &hop, version);
+        if message.payload.len() < CHAIN_BYTES_MIN {
+            self.chunks.with_tail(len, |tail| {
+                encode_publish_head(message, &hop, version, tail);
+                tail.extend_from_slice(&message.payload);
+            });
+        } else {
+            let head = len - message.payload.len();
+            self.chunks.with_tail(head, |tail| encode_publish_head(message, &hop, version, tail));
+            self.chunks.push_shared(&message.payload);
+        }
+        self.packets += 1;
+        self.publishes += 1;
+    }
+
+    /// Writes as much as the socket takes. Ready when nothing is left.
+    pub(crate) fn poll_flush(
+        &mut self,
+        socket: &TcpStream,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.chunks.is_empty() {
+            self.waiting_since.get_or_insert(now);
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let filled = self.chunks.slices(&mut slices);
+            let written = socket.try_write_vectored(slices.get(..filled).unwrap_or_default());
+            match written {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    self.chunks.consume(count);
+                    self.bytes += count as u64;
+                    self.waiting_since = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Registers for the moment when there is room again.
+                    match socket.poll_write_ready(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Adds what was written since this was called last.
+    pub(crate) fn report(&mut self, counters: &Counters) {
+        let now = (self.packets, self.publishes, self.bytes);
+        if now == self.reported {
+            return;
+        }
+        let (packets, publishes, bytes) = std::mem::replace(&mut self.reported, now);
+        add(&counters.packets_sent, self.packets - packets);
+        add(&counters.publish_sent, self.publishes - publishes);
+        add(&counters.bytes_sent, self.bytes - bytes);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.chunks.clear();
+        self.waiting_since = None;
+    }
+}
