@@ -13,8 +13,8 @@ use core::hash::{BuildHasher, Hasher};
 ///
 /// Each 16 bytes are folded into the hash by one 64 by 64 bit multiplication whose factors are
 /// both hidden by a key. That holds against a peer who sees no hashes. It is no cryptographic
-/// promise: for a peer who can measure single lookups, give the index
-/// `std::hash::RandomState`, at two to three times the cost.
+/// promise: against a peer who can measure single lookups, give the index the slower
+/// `std::hash::RandomState`.
 #[derive(Clone, Debug)]
 pub struct KeyedState {
     keys: [u64; 4],
@@ -28,6 +28,11 @@ impl KeyedState {
     }
 }
 
+/// Digits of pi: keys for want of chance.
+#[cfg(any(test, not(feature = "std")))]
+const DIGITS: [u64; 4] =
+    [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344, 0xA409_3822_299F_31D0, 0x082E_FA98_EC4E_6C89];
+
 #[cfg(feature = "std")]
 impl Default for KeyedState {
     fn default() -> Self {
@@ -40,13 +45,7 @@ impl Default for KeyedState {
 #[cfg(not(feature = "std"))]
 impl Default for KeyedState {
     fn default() -> Self {
-        // Digits of pi, for want of chance: see above.
-        Self::with_keys([
-            0x243F_6A88_85A3_08D3,
-            0x1319_8A2E_0370_7344,
-            0xA409_3822_299F_31D0,
-            0x082E_FA98_EC4E_6C89,
-        ])
+        Self::with_keys(DIGITS)
     }
 }
 
@@ -79,8 +78,6 @@ impl KeyedHasher {
 impl Hasher for KeyedHasher {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        // The length tells apart what the overlapping reads of the tail cannot.
-        self.state = self.state.wrapping_add(bytes.len() as u64);
         let (blocks, tail) = bytes.as_chunks::<16>();
         for block in blocks {
             let both = u128::from_le_bytes(*block);
@@ -95,6 +92,9 @@ impl Hasher for KeyedHasher {
             let middle = tail.get(tail.len() / 2).copied().unwrap_or_default();
             self.absorb(u64::from(first) << 8 | u64::from(middle), last.into());
         }
+        // The length tells apart what the overlapping reads of the tail cannot. It comes last,
+        // where no byte of the text can make up for it.
+        self.state = self.state.wrapping_add(bytes.len() as u64);
     }
 
     #[inline]
@@ -152,4 +152,45 @@ pub(crate) fn hash_bytes(state: &impl BuildHasher, bytes: &[u8]) -> u64 {
     let mut hasher = state.build_hasher();
     hasher.write(bytes);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn hashes_of_similar_texts_differ_in_the_bits_that_tables_use() {
+        let state = KeyedState::with_keys(DIGITS);
+        let mut texts: Vec<_> = (0..50_000).map(|number| format!("site/{number:08}")).collect();
+        texts.extend((0..50_000).map(|number| format!("{number}")));
+        texts.extend((0..100).map(|len| "a".repeat(len)));
+        texts.extend((0..100).map(|len| "\0".repeat(len)));
+        // Some are there twice.
+        let texts: BTreeSet<_> = texts.into_iter().collect();
+        let hashes: Vec<_> = texts.iter().map(|text| hash_bytes(&state, text.as_bytes())).collect();
+
+        let distinct: BTreeSet<_> = hashes.iter().collect();
+        assert_eq!(distinct.len(), texts.len());
+        // Even at the low and the high end: of n chances in m places, m (1 - e^(-n/m)) are taken.
+        for shift in [0, 64 - 16] {
+            let places: BTreeSet<_> = hashes.iter().map(|hash| hash >> shift & 0xFFFF).collect();
+            let expected = 65_536.0 * (1.0 - (-(texts.len() as f64) / 65_536.0).exp());
+            let difference = (places.len() as f64 - expected).abs();
+            assert!(difference < 500.0, "{} places of {expected}", places.len());
+        }
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn each_index_has_keys_of_its_own() {
+        let (one, other) = (KeyedState::default(), KeyedState::default());
+        assert_ne!(hash_bytes(&one, b"a"), hash_bytes(&other, b"a"));
+        assert_eq!(hash_bytes(&one, b"a"), hash_bytes(&one.clone(), b"a"));
+        let keys: BTreeSet<_> = one.keys.into_iter().chain(other.keys).collect();
+        assert_eq!(keys.len(), 8);
+    }
 }
