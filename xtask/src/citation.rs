@@ -11,6 +11,9 @@ const MARK: &str = "MQTT-";
 /// The mark that tells 3.1.1 from 5.0.
 const MARK_3_1_1: &str = " @3.1.1";
 
+/// The versions whose sections may be cited.
+const VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5.0"];
+
 /// One citation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Citation {
@@ -40,7 +43,7 @@ pub(crate) fn in_line(line: &str) -> (Vec<Citation>, Vec<String>) {
         let bracketed = before.ends_with('[');
         let Some((id, rest)) = NormId::parse_prefix(after) else {
             let means_an_id = bracketed && after.starts_with(|c: char| c.is_ascii_digit());
-            if means_an_id && !is_section_of_3_1(after) {
+            if means_an_id && !is_section(after) {
                 faults.push(format!("[{MARK}{} is not a citation", first_words(after)));
             }
             continue;
@@ -59,9 +62,12 @@ pub(crate) fn in_line(line: &str) -> (Vec<Citation>, Vec<String>) {
     (citations, faults)
 }
 
-/// MQTT 3.1 numbers no statements: `[MQTT-3.1 s3.3]` cites a section.
-fn is_section_of_3_1(after: &str) -> bool {
-    let Some((section, _)) = after.strip_prefix("3.1 s").and_then(|rest| rest.split_once(']'))
+/// What has no number is cited by section, as all of MQTT 3.1: `[MQTT-3.1 s3.3]`.
+fn is_section(after: &str) -> bool {
+    let Some((section, _)) = after
+        .split_once(" s")
+        .filter(|(version, _)| VERSIONS.contains(version))
+        .and_then(|(_, rest)| rest.split_once(']'))
     else {
         return false;
     };
@@ -122,6 +128,7 @@ mod tests {
         check("// [MQTT-3.1.2-1] except: no need", &[("MQTT-3.1.2-1", V5, Except)]);
         check("// [MQTT-3.1.2-1 @3.1.1] todo: later", &[("MQTT-3.1.2-1", V3_1_1, Todo)]);
         check("// [MQTT-3.1 s3.3]", &[]);
+        check("// [MQTT-5.0 s3.2.2.3.2]", &[]);
         check("// [MQTT-x.y.z-n] is the form", &[]);
     }
 
@@ -129,6 +136,7 @@ mod tests {
     fn a_citation_that_cannot_be_read_is_a_fault() {
         check_refused("// [MQTT-3.3.1]", "[MQTT-3.3.1] is not a citation");
         check_refused("// [MQTT-3.1 3.3]", "[MQTT-3.1 3.3] is not a citation");
+        check_refused("// [MQTT-3.2 s3.3]", "[MQTT-3.2 s3.3] is not a citation");
         check_refused("// [MQTT-3.3.1-5, -6]", "[MQTT-3.3.1-5 is not closed by a bracket");
         check_refused("// [MQTT-3.3.1-5 @3.1]", "[MQTT-3.3.1-5 is not closed by a bracket");
         check_refused("// [MQTT-3.3.1-5] except:", "[MQTT-3.3.1-5] except: says no reason");

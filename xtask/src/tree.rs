@@ -12,7 +12,7 @@ const OURS: [&str; 12] =
     ["rs", "toml", "md", "py", "mjs", "js", "json", "sh", "csv", "yml", "yaml", "snap"];
 
 /// Files without an ending that are text written by us.
-const OURS_BY_NAME: [&str; 2] = ["justfile", "run"];
+const OURS_BY_NAME: [&str; 3] = ["examples", "justfile", "run"];
 
 /// Every text file of the repository, sorted by path.
 #[derive(Debug, Default)]
