@@ -1,4 +1,4 @@
-"""Starts the broker under test on a free port and stops it again."""
+"""Starts a broker on a free port and stops it again."""
 
 import contextlib
 import pathlib
@@ -14,8 +14,8 @@ ADDRESS = re.compile(r"127\.0\.0\.1:([1-9][0-9]*)")
 
 
 @contextlib.contextmanager
-def running(binary):
-    """Gives the port that the broker printed. Its last lines are shown if it does not start or stop as it should."""
+def running(binary, stop=signal.SIGTERM):
+    """Gives the port that the program printed. Its last lines are shown if it does not start or stop as it should."""
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             # An absolute path, because the broker runs in a folder of its own.
@@ -28,10 +28,10 @@ def running(binary):
         log = _Log(process.stdout)
         try:
             yield log.port()
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(stop)
             code = process.wait(timeout=STOP_SECS)
             if code != 0:
-                raise SystemExit(f"the broker ended with {code}:\n{log.tail()}")
+                raise SystemExit(f"{binary} ended with {code}:\n{log.tail()}")
         finally:
             process.kill()
             process.wait()
@@ -58,7 +58,7 @@ class _Log:
     def port(self):
         self._ready.wait(START_SECS)
         if self._port is None:
-            raise SystemExit(f"the broker printed no address within {START_SECS} s:\n{self.tail()}")
+            raise SystemExit(f"no address printed within {START_SECS} s:\n{self.tail()}")
         return self._port
 
     def tail(self):

@@ -1,0 +1,44 @@
+# The daily loop. `just` alone lists it.
+
+_default:
+    @just --list --unsorted
+
+# What every commit must pass: formatting, lints, tests, documentation.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Everything, as the integration machine does it; STEP is one of the names it prints.
+ci STEP="":
+    .ci/run {{ STEP }}
+
+# The tests of one crate: `just t codec`.
+t CRATE *ARGS:
+    cargo test --package dunlin-{{ CRATE }} {{ ARGS }}
+
+# The simulation of two sessions over a bad network, with the seed that a failure printed.
+sim SEED:
+    DUNLIN_SIM_SEED={{ SEED }} cargo test --package dunlin-session --test simulation -- --nocapture
+
+# Searches with one fuzz target: `just fuzz decoder 60`.
+fuzz TARGET SECS="60":
+    cargo +nightly fuzz run {{ TARGET }} -- -max_total_time={{ SECS }} {{ if path_exists("fuzz/dictionaries/mqtt.dict") == "true" { "-dict=fuzz/dictionaries/mqtt.dict" } else { "" } }}
+
+# One group of benches: `just bench index`.
+bench NAME *ARGS:
+    cargo bench --workspace --bench {{ NAME }} -- {{ ARGS }}
+
+# Which statements of the standards are cited, and by what.
+spec:
+    cargo xtask spec
+
+# A broker with the default configuration.
+run *ARGS:
+    cargo run --release -- {{ ARGS }}
+
+# Real clients against the broker.
+interop *ARGS:
+    cargo build --release
+    tests/interop/run {{ ARGS }} "${CARGO_TARGET_DIR:-target}/release/dunlin"
