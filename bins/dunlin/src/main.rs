@@ -50,7 +50,7 @@ fn dunlin() -> Result<(), Failure> {
             let loaded = load(arguments)?;
             telemetry::start(&loaded.assembled.configuration.log);
             for Problem { origin, message } in &loaded.warnings {
-                tracing::warn!(event = "environment.ignored", variable = %origin, "{message}");
+                tracing::warn!(event = "environment_ignored", variable = %origin, "{message}");
             }
             run::run(&loaded.assembled)
         }

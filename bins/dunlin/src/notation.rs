@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use dunlin_broker::{AcceptedVersions, Overflow, Qos, SysPublish};
+use dunlin_broker::Qos;
+use dunlin_broker::config::{AcceptedVersions, Overflow, SysPublish};
 
 use crate::telemetry;
 
@@ -315,6 +316,23 @@ impl Notation<PathBuf> for Folder {
 
     fn expected() -> String {
         "the path of a folder".to_owned()
+    }
+}
+
+/// Any text but the word that stands for none.
+pub(crate) struct FreeText;
+
+impl Notation<String> for FreeText {
+    fn write(value: &String) -> String {
+        format!("{value:?}")
+    }
+
+    fn read(text: &str) -> Option<String> {
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn expected() -> String {
+        "a text".to_owned()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Serving clients: from a configuration to a broker that listens, and from a signal to its quiet end.
 
+use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,7 +18,7 @@ pub(crate) fn run(assembled: &Assembled) -> Result<(), Failure> {
     let Assembled { configuration, default_listeners } = assembled;
     if let Some(folder) = &configuration.data_dir {
         prepare(folder)?;
-        tracing::info!(event = "data_dir.unused", folder = %folder.display(), "the next release keeps its data there");
+        tracing::info!(event = "data_dir_unused", folder = %folder.display(), "the next release keeps its data there");
     }
     raise_descriptor_limit();
     let runtime = runtime(&configuration.runtime)?;
@@ -39,8 +40,8 @@ fn prepare(folder: &Path) -> Result<(), Failure> {
 /// Each connection needs a descriptor, and the soft limit is often 1,024 where the hard one is a million.
 fn raise_descriptor_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => tracing::debug!(event = "descriptors.raised", limit),
-        Err(error) => tracing::warn!(event = "descriptors.not_raised", %error),
+        Ok(limit) => tracing::debug!(event = "descriptors_raised", limit),
+        Err(error) => tracing::warn!(event = "descriptors_not_raised", %error),
     }
 }
 
@@ -62,16 +63,25 @@ async fn serve(configuration: &Configuration, default_listeners: bool) -> Result
     let started = Broker::builder().config(configuration.broker.clone()).start().await;
     let broker = started.map_err(|error| start_failure(&error))?;
     let addresses = broker.local_addrs();
-    tracing::info!(event = "broker.started", version = env!("CARGO_PKG_VERSION"), ?addresses);
+    tracing::info!(event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?addresses);
     // A reader of the lines that has gone away is no reason to stop.
     let _ = announce(&mut io::stdout().lock(), configuration, &addresses, default_listeners);
 
-    let signal = signals.next().await;
-    tracing::info!(event = "broker.stopping", signal);
+    tokio::select! {
+        signal = signals.next() => stop(broker, signal, signals).await,
+        // Only its store can end it before it is told to: what cannot be kept may not be acknowledged.
+        () = broker.closed() => Err(Failure::Run("the store has failed, so the broker has stopped".to_owned())),
+    }
+}
+
+/// Takes leave of the clients. Whoever signals again does not want to wait for that.
+async fn stop(broker: Broker, signal: &str, mut signals: Signals) -> Result<(), Failure> {
+    tracing::info!(event = "broker_stopping", signal);
     let began = Instant::now();
     tokio::select! {
-        () = broker.shutdown() => {
-            tracing::info!(event = "broker.stopped", millis = began.elapsed().as_millis());
+        stopped = broker.shutdown() => {
+            stopped.map_err(|error| Failure::Run(format!("the store was not closed in order: {error}")))?;
+            tracing::info!(event = "broker_stopped", millis = began.elapsed().as_millis());
             Ok(())
         }
         signal = signals.next() => Err(Failure::Run(format!("stopped at once by a second {signal}"))),
@@ -111,12 +121,15 @@ fn reachable(ip: IpAddr) -> IpAddr {
 }
 
 fn start_failure(error: &ServerError) -> Failure {
-    match error {
-        ServerError::Listen { address, source, .. } => {
-            Failure::Listen(listen_failure(*address, source))
-        }
-        other => Failure::Run(format!("the broker cannot start: {other}")),
+    if let ServerError::Bind { address, source, .. } = error {
+        return Failure::Listen(listen_failure(*address, source));
     }
+    Failure::Run(format!("the broker cannot start: {}", with_causes(error)))
+}
+
+fn with_causes(error: &ServerError) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn listen_failure(address: SocketAddr, error: &io::Error) -> String {

@@ -7,8 +7,8 @@ use dunlin_broker::ListenerConfig;
 
 use crate::configuration::Configuration;
 use crate::notation::{
-    Address, Count, Folder, KeepAlive, Level, Notation, OrAuto, OrNone, QosDigit, Size, Switch,
-    Time, VersionList, Word,
+    Address, Count, Folder, FreeText, KeepAlive, Level, Notation, OrAuto, OrNone, QosDigit, Size,
+    Switch, Time, VersionList, Word,
 };
 
 /// One key of a section whose values live in a `T`.
@@ -178,7 +178,7 @@ const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.b
 
 /// What a section `[listeners.NAME]` holds.
 pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: ListenerConfig| listener;
-    /// The IP address and port. Port 0 takes a free one. 0.0.0.0 and [::] are all addresses of the machine.
+    /// The IP address and port. Port 0 takes a free one. 0.0.0.0 is every IPv4 address of the machine, [::] every IPv6 one.
     address: Address,
     /// Lets clients in without credentials. Left out: true on 127.0.0.0/8 and ::1. Elsewhere it must be said, since without it
     /// nobody could come in: this release knows no other authentication.
@@ -195,9 +195,11 @@ pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: L
     subscription_identifiers_available: Switch,
     /// Whether $share/group/filter is served.
     shared_subscription_available: Switch,
+    /// What 5.0 clients that ask for Response Information get: by convention how the topics for responses begin.
+    response_information: OrNone<FreeText>,
     /// Connections that have not completed CONNECT. At the limit accepting pauses.
     handshakes_max: Count,
-    /// Open connections here. A further one is refused. "none": only limits.connections_max counts.
+    /// Open connections here. A further one is closed. "none": only limits.connections_max counts.
     connections_max: OrNone<Count>,
     /// Connections that the kernel holds until they are accepted.
     backlog: Count,
@@ -208,7 +210,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Debug;
 
-    use dunlin_broker::{Limits, SysConfig};
+    use dunlin_broker::config::{Limits, SysConfig};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The log: one line per event on standard error, for people or for machines.
 //!
-//! An event has a stable name in its field `event`, such as `connection.ended`; everything else is fields. Values come
+//! An event has a stable name in its field `event`, such as `connection_end`; everything else is fields. Values come
 //! from clients too, so control characters never reach the log as they are.
 
 use std::fmt::{self, Write as _};
@@ -64,7 +64,7 @@ pub(crate) fn start(config: &LogConfig) {
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
 
-/// `2026-11-20T05:43:00.123456Z  INFO connection.ended client_id="a" reason="normal"`.
+/// `2026-11-20T05:43:00.123456Z  INFO connection_end client_id="a" reason="normal"`.
 struct Lines;
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -188,9 +188,9 @@ mod tests {
     #[test]
     fn an_event_is_one_line_with_its_name_first() {
         let line = logged(|| {
-            tracing::info!(event = "connection.ended", client_id = "a b", bytes = 3_u64, "left")
+            tracing::info!(event = "connection_end", client_id = "a b", bytes = 3_u64, "left")
         });
-        assert_eq!(line, " INFO connection.ended: left client_id=\"a b\" bytes=3\n");
+        assert_eq!(line, " INFO connection_end: left client_id=\"a b\" bytes=3\n");
         let line = logged(|| tracing::warn!(target: "library", "words"));
         assert_eq!(line, " WARN library: words\n");
     }
@@ -199,10 +199,10 @@ mod tests {
     fn what_clients_say_cannot_forge_lines() {
         let forged = "x\n2026 ERROR\x1b[31m";
         let line =
-            logged(|| tracing::info!(event = "connection.ended", id = forged, shown = %forged));
+            logged(|| tracing::info!(event = "connection_end", id = forged, shown = %forged));
         assert_eq!(
             line,
-            " INFO connection.ended id=\"x\\n2026 ERROR\\u{1b}[31m\" shown=x\\n2026 ERROR\\u{1b}[31m\n"
+            " INFO connection_end id=\"x\\n2026 ERROR\\u{1b}[31m\" shown=x\\n2026 ERROR\\u{1b}[31m\n"
         );
     }
 

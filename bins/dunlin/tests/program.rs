@@ -130,7 +130,7 @@ fn both_signals_end_it_with_success() {
         running.signal(signal);
         let (code, _, log) = running.end();
         assert_eq!(code, Some(0), "SIG{signal}");
-        for event in ["broker.started", "broker.stopping", "broker.stopped"] {
+        for event in ["broker_started", "broker_stopping", "broker_stopped"] {
             assert!(log.contains(event), "{log}");
         }
     }
@@ -156,7 +156,7 @@ fn a_client_is_served_and_the_end_is_not_held_up_by_it() {
     assert_eq!(client.read(&mut answer).unwrap(), 0, "the broker closes the connection");
     let is_object = |line: &str| line.starts_with("{\"timestamp\":") && line.ends_with('}');
     assert!(log.lines().all(is_object), "{log}");
-    assert!(log.contains("\"event\":\"connection.ended\""), "{log}");
+    assert!(log.contains("\"event\":\"connection_end\""), "{log}");
 }
 
 #[test]
