@@ -18,7 +18,12 @@ type Outcome = Result<Value, Box<dyn Error>>;
 async fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::args().nth(1).ok_or("usage: interop-rumqttc PORT")?.parse()?;
     let mut driver = Driver { port, links: HashMap::new() };
-    println!("{}", json!({ "driver": "rumqttc 0.25.1", "versions": ["3.1.1", "5.0"] }));
+    // It takes a DISCONNECT without property length, as the standard allows it, for a malformed one.
+    let cannot = ["disconnect reason"];
+    println!(
+        "{}",
+        json!({ "driver": "rumqttc 0.25.1", "versions": ["3.1.1", "5.0"], "cannot": cannot })
+    );
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let command: Value = serde_json::from_str(&line)?;
