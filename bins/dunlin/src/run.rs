@@ -111,7 +111,7 @@ fn announce(
     out.flush()
 }
 
-/// An address to connect to: 0.0.0.0 and [::] are only good for listening.
+/// An address to connect to: 0.0.0.0 and its like in IPv6 are only good for listening.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -64,7 +64,7 @@ pub(crate) fn start(config: &LogConfig) {
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
 
-/// `2026-11-20T05:43:00.123456Z  INFO connection_end client_id="a" reason="normal"`.
+/// `2026-11-20T05:43:00.123456Z  INFO connection_end: connection ended client_id=a reason=keep_alive_timeout`.
 struct Lines;
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -116,27 +116,37 @@ struct Fields {
     rest: String,
 }
 
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
+impl Fields {
+    fn record(&mut self, field: &Field, text: &str) {
         match field.name() {
-            "event" => value.clone_into(&mut self.name),
-            "message" => escape(value, &mut self.message),
+            "event" => escape(text, &mut self.name),
+            "message" => escape(text, &mut self.message),
             name => {
-                let _ = write!(self.rest, " {name}={value:?}");
+                let _ = write!(self.rest, " {name}=");
+                value(text, &mut self.rest);
             }
         }
     }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record(field, value);
+    }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = format!("{value:?}");
-        match field.name() {
-            "event" => escape(&text, &mut self.name),
-            "message" => escape(&text, &mut self.message),
-            name => {
-                let _ = write!(self.rest, " {name}=");
-                escape(&text, &mut self.rest);
-            }
-        }
+        self.record(field, &format!("{value:?}"));
+    }
+}
+
+/// A value that could be taken for more than one word is quoted, so that nobody's client id looks like a further field.
+fn value(text: &str, out: &mut String) {
+    let breaks =
+        |letter: char| letter.is_whitespace() || letter.is_control() || matches!(letter, '"' | '=');
+    if text.is_empty() || text.contains(breaks) {
+        let _ = write!(out, "{text:?}");
+    } else {
+        out.push_str(text);
     }
 }
 
@@ -196,14 +206,19 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_say_cannot_forge_lines() {
+    fn what_clients_say_cannot_forge_lines_or_fields() {
         let forged = "x\n2026 ERROR\x1b[31m";
-        let line =
-            logged(|| tracing::info!(event = "connection_end", id = forged, shown = %forged));
+        let line = logged(
+            || tracing::info!(event = "connection_end", id = forged, shown = %forged, "{forged}"),
+        );
+        let escaped = "x\\n2026 ERROR\\u{1b}[31m";
         assert_eq!(
             line,
-            " INFO connection_end id=\"x\\n2026 ERROR\\u{1b}[31m\" shown=x\\n2026 ERROR\\u{1b}[31m\n"
+            format!(" INFO connection_end: {escaped} id=\"{escaped}\" shown=\"{escaped}\"\n")
         );
+        let line =
+            logged(|| tracing::info!(event = "e", id = %"\"a\" reason=\"none\"", empty = ""));
+        assert_eq!(line, " INFO e id=\"\\\"a\\\" reason=\\\"none\\\"\" empty=\"\"\n");
     }
 
     #[test]
