@@ -165,7 +165,7 @@ const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.b
     retained_messages_max: Count,
     /// Bytes of retained messages; the same happens. "auto": half of memory_bytes_max.
     retained_bytes_max: OrAuto<Size>,
-    /// How far the sending of retained messages to a new subscription runs ahead of its client.
+    /// How far the sending of retained messages to new subscriptions runs ahead of their client, at most 128 KiB.
     replay_bytes_ahead: Size,
     /// Memory for messages and sessions. Near it, in this order: no new connections, loud publishers slowed, QoS 0 dropped,
     /// QoS 1 and 2 refused. "auto": half of the memory of the machine or control group.

@@ -84,8 +84,7 @@ pub struct ListenerConfig {
     pub response_information: Option<String>,
     /// Connections that have not yet completed CONNECT. At the limit accepting pauses, and the kernel's backlog fills.
     pub handshakes_max: u32,
-    /// Open connections of this listener. A further one is closed at once, or refused with "server busy" if it has said
-    /// its version. None: only [`Limits::connections_max`] counts.
+    /// Open connections of this listener. A further one is closed at once. None: only [`Limits::connections_max`] counts.
     pub connections_max: Option<u32>,
     /// Connections that the kernel completes and holds until they are accepted.
     pub backlog: u32,
@@ -317,7 +316,7 @@ pub struct Limits {
     pub retained_messages_max: u64,
     /// Bytes of retained messages, topic and properties included. The rule is the same. None: half of `memory_bytes_max`.
     pub retained_bytes_max: Option<u64>,
-    /// How far the replay of retained messages to one new subscription runs ahead of what its client takes.
+    /// How far the replay of retained messages to new subscriptions runs ahead of what their client takes, at most 128 KiB.
     pub replay_bytes_ahead: usize,
 
     // ---- The whole broker ----
@@ -448,7 +447,7 @@ impl Default for Limits {
 
             retained_messages_max: 10_000_000,
             retained_bytes_max: None,
-            replay_bytes_ahead: 256 * KIB,
+            replay_bytes_ahead: 128 * KIB,
 
             memory_bytes_max: None,
             commit_queue_messages_max: 16_384,
