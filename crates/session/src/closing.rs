@@ -50,6 +50,7 @@ impl Connection {
         let session = match mem::replace(&mut self.state, State::Closed { session: None }) {
             State::Open(open) => {
                 let mut session = open.session;
+                session.keep_unanswered(open.requests.into_given_out());
                 session.detach(now, out);
                 Some(session)
             }

@@ -335,9 +335,19 @@ impl Connection {
         reason_codes: Vec<ReasonCode>,
         out: &mut Outputs<'_>,
     ) -> Result<(), Violation> {
-        let State::Open(open) = &mut self.state else { return Ok(()) };
-        let Open { requests, session, peer, .. } = open;
-        requests.answered(token, reason_codes, session, peer, &self.capabilities, out)
+        match &mut self.state {
+            State::Open(Open { requests, session, peer, .. }) => {
+                requests.answered(token, reason_codes, session, peer, &self.capabilities, out)
+            }
+            State::Closed { session: Some(session) } => {
+                session.answered(token, reason_codes);
+                Ok(())
+            }
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { session: None } => Ok(()),
+        }
     }
 
     #[inline]

@@ -23,8 +23,9 @@ use crate::token::Token;
 #[derive(Debug, Default)]
 pub(crate) struct Requests(VecDeque<Request>);
 
+/// A SUBSCRIBE or UNSUBSCRIBE that is not answered yet.
 #[derive(Debug)]
-struct Request {
+pub(crate) struct Request {
     token: Token,
     packet_id: PacketId,
     asked: Asked,
@@ -41,6 +42,11 @@ impl Requests {
     pub(crate) fn accept(&self) -> bool {
         let filters = || self.0.iter().map(Request::filters).sum::<usize>();
         self.0.len() < REQUESTS_MAX && (self.0.is_empty() || filters() < PENDING_FILTERS_MAX)
+    }
+
+    /// The connection ends: what is with the server will be answered, and concerns the session still.
+    pub(crate) fn into_given_out(mut self) -> Option<Request> {
+        self.0.pop_front()
     }
 
     /// A SUBSCRIBE came in.
@@ -144,21 +150,21 @@ impl Requests {
         out: &mut Outputs<'_>,
     ) -> Result<(), Violation> {
         if self.0.front().is_none_or(|request| request.token != token) {
+            session.answered(token, reason_codes);
             return Ok(());
         }
-        let Some(Request { packet_id, asked, .. }) = self.0.pop_front() else { return Ok(()) };
-        let answer = match asked {
+        let Some(request) = self.0.pop_front() else { return Ok(()) };
+        if self.0.is_empty() {
+            // Requests are rare: an idle session keeps no room for them.
+            self.0 = VecDeque::new();
+        }
+        request.settle(&mut reason_codes, session);
+        let answer = match request.asked {
             Asked::Subscribe(items) => {
-                reason_codes.resize(items.len(), ReasonCode::UnspecifiedError);
-                record(&items, &mut reason_codes, session);
                 grant_all_in_3_1(&items, &mut reason_codes, peer.version, out);
-                suback(packet_id, &reason_codes)
+                suback(request.packet_id, &reason_codes)
             }
-            Asked::Unsubscribe(items) => {
-                reason_codes.resize(items.len(), ReasonCode::UnspecifiedError);
-                remove(&items, &mut reason_codes, session);
-                unsuback(packet_id, &reason_codes)
-            }
+            Asked::Unsubscribe(_) => unsuback(request.packet_id, &reason_codes),
         };
         let maximum = peer.packet_size_max;
         out.push(Output::Send(Box::new(
@@ -170,6 +176,19 @@ impl Requests {
 }
 
 impl Request {
+    /// The server answered: the session changes.
+    pub(crate) fn settle(&self, reason_codes: &mut Vec<ReasonCode>, session: &mut Session) {
+        reason_codes.resize(self.filters(), ReasonCode::UnspecifiedError);
+        match &self.asked {
+            Asked::Subscribe(items) => record(items, reason_codes, session),
+            Asked::Unsubscribe(items) => remove(items, reason_codes, session),
+        }
+    }
+
+    pub(crate) const fn token(&self) -> Token {
+        self.token
+    }
+
     fn filters(&self) -> usize {
         match &self.asked {
             Asked::Subscribe(items) => items.len(),

@@ -29,6 +29,10 @@ impl Subscriptions {
     /// Adds a subscription, or replaces the one with the same filter.
     // [MQTT-3.8.4-3] [MQTT-3.8.4-3 @3.1.1]
     pub(crate) fn insert(&mut self, filter: SubscriptionFilter, subscription: Subscription) {
+        // A vector begins with room for four, and most sessions have one subscription.
+        if self.0.is_empty() {
+            self.0.reserve_exact(1);
+        }
         match self.position(filter.as_bytes()) {
             Err(index) => self.0.insert(index, (filter, subscription)),
             Ok(index) => {
