@@ -54,7 +54,6 @@ mod core;
 mod driver;
 mod end;
 mod fanout;
-mod handshake;
 mod hooks;
 mod janitor;
 mod listen;
@@ -63,20 +62,19 @@ mod mailbox;
 mod metrics;
 mod persist;
 mod policy;
-mod publish;
 mod queue;
 mod recovery;
 mod registry;
-mod requests;
 mod retained;
 mod router;
-mod routes;
 mod server;
 mod share;
 mod sys;
-mod writer;
 
-pub use config::{Config, ListenerConfig};
+pub use config::{
+    AcceptedVersions, Config, InvalidConfig, Limits, ListenerConfig, Overflow, SysConfig,
+    SysPublish,
+};
 pub use dunlin_codec::{Message, Qos, ReasonCode, SubscriptionOptions, TopicName, Version};
 pub use dunlin_store::{MemoryStore, Store};
 pub use end::{ConnectionEnd, EndReason};

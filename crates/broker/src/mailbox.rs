@@ -98,15 +98,8 @@ struct State {
     signaled: bool,
     /// Why the owner is to let go, if it is.
     eviction: Option<EndReason>,
-    /// Encoded QoS 0 PUBLISHes. Bounded by `qos0_lane_bytes_hard`.
-    lane: Chunks,
-    /// PUBLISHes in `lane`.
-    lane_publishes: u64,
-    /// Whether the receiver let a publisher wait as long as it may and took nothing: until it takes something again,
-    /// nobody waits for it.
-    stalled: bool,
-    /// Publishers that wait for room in `lane`. At most one entry for each connection.
-    slowed: Vec<Waker>,
+    /// Encoded QoS 0 PUBLISHes, while there are any.
+    lane: Option<Box<Lane>>,
     queue: Queue,
     /// One for each message of this client that waits for the store: bounded by its Receive Maximum.
     notices: Vec<Notice>,
@@ -114,6 +107,20 @@ struct State {
     last_seq: u64,
     /// Retained messages not sent yet, by subscription. At most one for each SUBSCRIBE's filters.
     replays: Vec<Replay>,
+}
+
+/// Encoded QoS 0 PUBLISHes for a connected client.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Bounded by `qos0_lane_bytes_hard`.
+    chunks: Chunks,
+    /// PUBLISHes in `chunks`.
+    publishes: u64,
+    /// Whether the receiver let a publisher wait as long as it may and took nothing: until it takes something again,
+    /// nobody waits for it.
+    stalled: bool,
+    /// Publishers that wait for room. At most one entry for each connection.
+    slowed: Vec<Waker>,
 }
 
 /// Where messages for one session arrive.
@@ -214,10 +221,7 @@ impl Mailbox {
                 waker: None,
                 signaled: false,
                 eviction: None,
-                lane: Chunks::default(),
-                lane_publishes: 0,
-                stalled: false,
-                slowed: Vec::new(),
+                lane: None,
                 queue: Queue::default(),
                 notices: Vec::new(),
                 last_seq,
@@ -441,9 +445,11 @@ impl Mailbox {
         }
         let mut posted = Posted::Done;
         if !post.lane.is_empty() {
-            let before = state.lane.len();
-            posted = state.take_lane(post, self.wire() == wire, patience, limits, drops);
-            charge = i64::try_from(state.lane.len() - before).unwrap_or(0);
+            let same_wire = self.wire() == wire;
+            let lane = state.lane.get_or_insert_default();
+            let before = lane.chunks.len();
+            posted = lane.take(post, same_wire, patience, limits, drops);
+            charge = i64::try_from(lane.chunks.len() - before).unwrap_or(0);
         }
         charge += state.queue.take_charge();
         let waker = state.signal();
@@ -565,12 +571,11 @@ impl Mailbox {
         let mut slowed = Vec::new();
         into.charge = 0;
         if wants.lane {
-            if !state.lane.is_empty() {
-                into.charge -= i64::try_from(state.lane.len()).unwrap_or(0);
-                into.lane.append(&mut state.lane);
-                into.lane_publishes += std::mem::take(&mut state.lane_publishes);
-                state.stalled = false;
-                slowed = std::mem::take(&mut state.slowed);
+            if let Some(mut lane) = state.lane.take() {
+                into.charge -= i64::try_from(lane.chunks.len()).unwrap_or(0);
+                into.lane.append(&mut lane.chunks);
+                into.lane_publishes += lane.publishes;
+                slowed = lane.slowed;
             }
             for _ in 0..wants.qos0 {
                 let Some(delivery) = state.queue.pop_qos0() else { break };
@@ -581,8 +586,9 @@ impl Mailbox {
             let Some(delivery) = state.queue.pop() else { break };
             into.deliveries.push(delivery);
         }
-        into.left = state.queue.has_qos0() || !state.lane.is_empty();
-        into.waiting = state.queue.messages();
+        into.left = state.queue.has_qos0() || state.lane.is_some();
+        into.waiting = state.queue.ready();
+        into.queued = state.queue.messages();
         if state.queue.is_empty() {
             state.queue.shrink();
         }
@@ -599,7 +605,10 @@ impl Mailbox {
     /// Messages with QoS above 0 waiting here, and bytes of any.
     pub(crate) fn queued(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.queue.messages(), state.queue.bytes() + state.lane.len())
+        (
+            state.queue.messages(),
+            state.queue.bytes() + state.lane.as_ref().map_or(0, |lane| lane.chunks.len()),
+        )
     }
 
     /// Drops the messages whose time has passed from a parked session's queue.
@@ -637,6 +646,8 @@ pub(crate) struct Collected {
     pub(crate) left: bool,
     /// Messages with QoS above 0 left in the queue.
     pub(crate) waiting: usize,
+    /// The same with those on their way through the store.
+    pub(crate) queued: usize,
     /// What the budget is to be charged.
     pub(crate) charge: i64,
 }
@@ -663,7 +674,22 @@ impl State {
         }
     }
 
-    fn take_lane(
+    /// Drops what only a Network Connection could take; returns the publishers that waited for it.
+    fn disconnected(&mut self, drops: &mut Drops) -> Vec<Waker> {
+        self.waker = None;
+        self.signaled = false;
+        self.eviction = None;
+        self.notices = Vec::new();
+        let Some(lane) = self.lane.take() else { return Vec::new() };
+        self.queue.charge(-i64::try_from(lane.chunks.len()).unwrap_or(0));
+        drops.block(DropReason::Offline, lane.publishes);
+        lane.slowed
+    }
+}
+
+impl Lane {
+    /// Takes in what one batch has for it.
+    fn take(
         &mut self,
         post: &mut Post,
         same_wire: bool,
@@ -671,7 +697,7 @@ impl State {
         limits: &Limits,
         drops: &mut Drops,
     ) -> Posted {
-        let full = self.lane.len() >= limits.qos0_lane_bytes_soft;
+        let full = self.chunks.len() >= limits.qos0_lane_bytes_soft;
         let reason = if !same_wire {
             // The receiver went, or came back with another version, since the copy was made.
             Some(DropReason::Offline)
@@ -689,7 +715,7 @@ impl State {
                     self.stalled = true;
                     Some(DropReason::SlowReader)
                 }
-                Patience::Waits(_) | Patience::None => (self.lane.len() + post.lane.len()
+                Patience::Waits(_) | Patience::None => (self.chunks.len() + post.lane.len()
                     > limits.qos0_lane_bytes_hard)
                     .then_some(DropReason::SlowReader),
             }
@@ -701,24 +727,11 @@ impl State {
                 drops.block(reason, publishes);
             }
             None => {
-                self.lane.append(&mut post.lane);
-                self.lane_publishes += publishes;
+                self.chunks.append(&mut post.lane);
+                self.publishes += publishes;
             }
         }
         Posted::Done
-    }
-
-    /// Drops what only a Network Connection could take; returns the publishers that waited for it.
-    fn disconnected(&mut self, drops: &mut Drops) -> Vec<Waker> {
-        self.waker = None;
-        self.signaled = false;
-        self.eviction = None;
-        self.stalled = false;
-        self.notices = Vec::new();
-        self.queue.charge(-i64::try_from(self.lane.len()).unwrap_or(0));
-        self.lane = Chunks::default();
-        drops.block(DropReason::Offline, std::mem::take(&mut self.lane_publishes));
-        std::mem::take(&mut self.slowed)
     }
 }
 

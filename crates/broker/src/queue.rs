@@ -73,6 +73,11 @@ impl Queue {
         self.acknowledged.len() + self.reserved_messages
     }
 
+    /// Messages with QoS above 0 that can be taken out now.
+    pub(crate) fn ready(&self) -> usize {
+        self.acknowledged.len()
+    }
+
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes + self.reserved_bytes
     }

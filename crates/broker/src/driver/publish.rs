@@ -7,15 +7,16 @@ use dunlin_codec::{Qos, ReasonCode, TopicName};
 use dunlin_session::{Route, RouteTopic, Token};
 
 use crate::budget::Pressure;
-use crate::driver::{Driver, guarded};
 use crate::fanout::{Routed, Source, Staging};
 use crate::metrics::{DropReason, add};
 use crate::router::Route as Targets;
 
+use super::{Driver, guarded};
+
 impl Driver {
     /// Routes one message. Returns what to tell the machine at once; none if the store has to have the message first, or
     /// nobody waits.
-    pub(crate) fn route(
+    pub(super) fn route(
         &mut self,
         route: Route<'_>,
         staging: &mut Staging,

@@ -1,5 +1,6 @@
 //! What a connection waits for: who the client is, its session, a hook's word.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,16 +15,38 @@ use dunlin_topics::SubscriptionFilter;
 use crate::attach::{NotAttached, Owned, attach};
 use crate::budget::Pressure;
 use crate::core::Core;
-use crate::driver::{Driver, wire_of};
 use crate::end::EndReason;
 use crate::fanout::Staging;
 use crate::hooks::Client;
 use crate::metrics::add;
 use crate::policy::{AuthRequest, BoxFuture, Decision, Identity, authenticate};
-use crate::requests::Judged;
+use crate::share::Group;
+
+use super::delivering::wire_of;
+use super::requests::Judged;
+use super::{Driver, guarded};
+
+/// What a connection has until it is open.
+pub(super) struct Opening {
+    /// Tells a connection that has no mailbox yet that the broker shuts down.
+    closing: BoxFuture<'static, ()>,
+    /// What an authenticator wants back with the client's next AUTH.
+    auth_state: Option<Box<dyn Any + Send>>,
+}
+
+impl Opening {
+    pub(super) fn new(core: &Core) -> Self {
+        let mut watched = core.closing.subscribe();
+        let closing = async move {
+            // An error means that the broker is gone, which is a closing too.
+            let _ = watched.wait_for(|closing| *closing).await;
+        };
+        Self { closing: Box::pin(closing), auth_state: None }
+    }
+}
 
 /// An answer that a connection waits for. Nothing more is read from the client before it is there.
-pub(crate) enum Pending {
+pub(super) enum Pending {
     /// Who the client is.
     Authenticate(BoxFuture<'static, Decision>),
     /// Its session.
@@ -50,8 +73,22 @@ impl Pending {
 }
 
 impl Driver {
+    /// While there is no mailbox to tell it, a connection has to see itself that the broker shuts down.
+    pub(super) fn poll_opening(
+        &mut self,
+        staging: &mut Staging,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) {
+        let closing = |opening: &mut Box<Opening>| opening.closing.as_mut().poll(cx).is_ready();
+        if self.mailbox.is_none() && self.opening.as_mut().is_some_and(closing) {
+            self.opening = None;
+            self.evict(EndReason::ShuttingDown, staging, now);
+        }
+    }
+
     /// Goes on with what was waited for, if it is there.
-    pub(crate) fn poll_pending(
+    pub(super) fn poll_pending(
         &mut self,
         staging: &mut Staging,
         now: Instant,
@@ -74,8 +111,9 @@ impl Driver {
         }
     }
 
-    pub(crate) fn authenticate(&mut self, request: &Authenticate<'_>) {
-        let (address, listener) = (self.address(), &self.listener.name);
+    pub(super) fn authenticate(&mut self, request: &Authenticate<'_>) {
+        let auth_state = self.opening.as_mut().and_then(|opening| opening.auth_state.take());
+        let (address, listener) = (self.address, &self.listener.name);
         let client = self.client.get_or_insert_with(|| {
             Box::new(Client {
                 client_id: request.client_id.as_str().to_owned(),
@@ -95,13 +133,13 @@ impl Driver {
             method: request.method.as_ref().map(|method| method.as_str().to_owned()),
             data: request.data.map(Bytes::copy_from_slice),
             reauthentication: request.step == AuthStep::Again,
-            state: self.auth_state.take(),
+            state: auth_state,
         };
         let core = Arc::clone(&self.core);
         let allow_anonymous = self.listener.allow_anonymous;
-        self.pending = Some(Pending::Authenticate(Box::pin(async move {
+        self.pending = Some(Box::new(Pending::Authenticate(Box::pin(async move {
             authenticate(&core.authenticators, allow_anonymous, request).await
-        })));
+        }))));
     }
 
     fn authenticated(&mut self, decision: Decision, staging: &mut Staging, now: Instant) {
@@ -115,17 +153,19 @@ impl Driver {
             Decision::Refuse(reason) => Input::Authenticated(Err(reason)),
             Decision::PassOn => Input::Authenticated(Err(ReasonCode::NotAuthorized)),
             Decision::Continue { data, state } => {
-                self.auth_state = Some(state);
+                let core = &self.core;
+                self.opening.get_or_insert_with(|| Box::new(Opening::new(core))).auth_state =
+                    Some(state);
                 Input::AuthContinue(data)
             }
         };
         self.feed(input, staging, now);
     }
 
-    pub(crate) fn attach(&mut self, request: Attach) {
+    pub(super) fn attach(&mut self, request: Attach) {
         let core = Arc::clone(&self.core);
         let client = self.client.clone();
-        self.pending = Some(Pending::Attach(Box::pin(async move {
+        self.pending = Some(Box::new(Pending::Attach(Box::pin(async move {
             if core.is_closing() {
                 return Err(NotAttached::Refused(ReasonCode::ServerUnavailable));
             }
@@ -144,7 +184,7 @@ impl Driver {
                     .map_err(NotAttached::Refused)?;
             }
             attach(core, request, user).await
-        })));
+        }))));
     }
 
     fn attached(
@@ -183,21 +223,31 @@ impl Driver {
         );
         let Some(session) = self.machine.session() else { return };
         let router = &self.core.namespace.router;
-        self.groups = session
+        let groups: Vec<Arc<Group>> = session
             .subscriptions()
             .filter_map(|(filter, _)| match filter {
                 SubscriptionFilter::Shared(shared) => router.group(shared),
                 SubscriptionFilter::Plain(_) => None,
             })
             .collect();
+        let durable = session.is_durable();
+        if !groups.is_empty() {
+            self.busy(now).groups = groups;
+        }
         let wire = wire_of(&self.machine, self.core.interests.deliver);
-        mailbox.attach(wire, session.is_durable(), self.machine.peer_packet_size_max());
+        mailbox.attach(wire, durable, self.machine.peer_packet_size_max());
         self.limits.packet_size_max = self.core.config.limits.packet_bytes_max;
         self.listener.handshake_over(&mut self.in_handshake);
         // From here on the mailbox tells.
-        self.closing = None;
+        self.opening = None;
         if self.core.is_closing() {
             mailbox.evict(EndReason::ShuttingDown);
+        }
+        // Who it is matters from here on to hooks and to authenticators only.
+        let interests = self.core.interests;
+        let hooked = interests.publish || interests.subscribe || interests.deliver;
+        if !hooked && self.core.authenticators.is_empty() {
+            self.client = None;
         }
         let replays = mailbox.take_replays();
         self.add_replays(replays, now);
@@ -205,7 +255,7 @@ impl Driver {
 }
 
 /// Asks the hooks about each filter, in order; none if one panicked.
-pub(crate) async fn judge(
+pub(super) async fn judge(
     core: Arc<Core>,
     client: Box<Client>,
     token: Token,
@@ -232,7 +282,7 @@ impl<T> Future for Guarded<'_, T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match crate::driver::guarded(|| self.0.as_mut().poll(cx)) {
+        match guarded(|| self.0.as_mut().poll(cx)) {
             Some(Poll::Ready(value)) => Poll::Ready(Some(value)),
             Some(Poll::Pending) => Poll::Pending,
             None => Poll::Ready(None),
@@ -241,7 +291,7 @@ impl<T> Future for Guarded<'_, T> {
 }
 
 /// Randomness for a Client Identifier that nobody can guess.
-pub(crate) fn entropy() -> u128 {
+pub(super) fn entropy() -> u128 {
     let mut bytes = [0; 16];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u128::from_le_bytes(bytes),

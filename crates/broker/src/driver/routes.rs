@@ -1,15 +1,16 @@
 //! The routes that one connection has used lately.
 
+use std::sync::Arc;
+
 use dunlin_codec::{TextRules, TopicName};
 use hashbrown::HashMap;
 
 use crate::mailbox::Mailbox;
 use crate::router::{Route, Router};
-use std::sync::Arc;
 
 /// What a connection remembers of the topics it publishes to. Given back when the connection is idle.
 #[derive(Debug)]
-pub(crate) struct RouteCache {
+pub(super) struct RouteCache {
     /// By topic: where it stands in `routes`.
     index: HashMap<Box<[u8]>, usize>,
     routes: Vec<Cached>,
@@ -28,19 +29,28 @@ struct Cached {
 
 /// What a Topic Name has to be for this connection's messages.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TopicRules {
-    pub(crate) text: TextRules,
-    pub(crate) levels_max: u16,
+pub(super) struct TopicRules {
+    pub(super) text: TextRules,
+    pub(super) levels_max: u16,
 }
 
 impl RouteCache {
-    pub(crate) fn new(entries_max: usize) -> Self {
+    pub(super) fn new(entries_max: usize) -> Self {
         Self { index: HashMap::new(), routes: Vec::new(), last: 0, oldest: 0, entries_max }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.entries_max);
     }
 
     /// The route of `topic`, as it is at the beginning of this batch or later. None if clients may not publish to it, or
     /// it is no Topic Name: then the session has to say what follows.
-    pub(crate) fn get(
+    pub(super) fn get(
         &mut self,
         topic: &[u8],
         batch: u64,

@@ -9,17 +9,18 @@ use dunlin_session::{Input, Outputs, SubscribeItem, Token, UnsubscribeItem};
 use dunlin_store::{Change, SubscriptionRecord};
 use dunlin_topics::SubscriptionFilter;
 
-use crate::driver::Driver;
 use crate::fanout::Staging;
-use crate::handshake::Pending;
 use crate::metrics::add;
 use crate::persist::Entry;
 use crate::retained::Replay;
 use crate::router::SubscriptionEntry;
 
+use super::Driver;
+use super::opening::{Pending, judge};
+
 /// A request whose changes are on their way to the store. At most `REQUESTS_MAX` of the session at a time.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(super) struct Request {
     token: Token,
     reason_codes: Vec<ReasonCode>,
     kind: Kind,
@@ -33,20 +34,20 @@ enum Kind {
 
 /// A SUBSCRIBE that hooks have judged.
 #[derive(Debug)]
-pub(crate) struct Judged {
-    pub(crate) token: Token,
-    pub(crate) items: Vec<SubscribeItem>,
+pub(super) struct Judged {
+    pub(super) token: Token,
+    pub(super) items: Vec<SubscribeItem>,
 }
 
 impl Request {
     /// The connection is gone; the session keeps what was asked for.
-    pub(crate) fn settle(self, session: &mut dunlin_session::Session) {
+    pub(super) fn settle(self, session: &mut dunlin_session::Session) {
         session.answered(self.token, self.reason_codes);
     }
 }
 
 impl Driver {
-    pub(crate) fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         token: Token,
         items: Vec<SubscribeItem>,
@@ -58,9 +59,8 @@ impl Driver {
             && let Some(client) = self.client.clone()
         {
             let core = Arc::clone(&self.core);
-            self.pending = Some(Pending::Subscribe(Box::pin(crate::handshake::judge(
-                core, client, token, items,
-            ))));
+            self.pending =
+                Some(Box::new(Pending::Subscribe(Box::pin(judge(core, client, token, items)))));
             return;
         }
         let request = self.subscribed(Judged { token, items }, staging);
@@ -68,7 +68,7 @@ impl Driver {
     }
 
     /// Puts the filters into the index. Live messages flow from here on; retained ones follow the SUBACK.
-    pub(crate) fn subscribed(&mut self, judged: Judged, staging: &mut Staging) -> Request {
+    pub(super) fn subscribed(&mut self, judged: Judged, staging: &mut Staging) -> Request {
         let mut reason_codes = Vec::with_capacity(judged.items.len());
         let mut replays = Vec::new();
         for item in judged.items {
@@ -136,8 +136,9 @@ impl Driver {
                 if mailbox.is_durable() {
                     staging.writes.extend(core.group_opened(&group));
                 }
-                if !self.groups.contains(&group) {
-                    self.groups.push(group);
+                let groups = &mut self.busy(Instant::now()).groups;
+                if !groups.contains(&group) {
+                    groups.push(group);
                 }
             }
         }
@@ -157,7 +158,7 @@ impl Driver {
         replay
     }
 
-    pub(crate) fn unsubscribe(
+    pub(super) fn unsubscribe(
         &mut self,
         token: Token,
         items: &[UnsubscribeItem],
@@ -180,7 +181,9 @@ impl Driver {
         {
             // What was not sent is for the others; what was begun is completed. [MQTT-3.10.4-3]
             let unsent = mailbox.take_where(|delivery| group.sent(delivery));
-            self.groups.retain(|other| *other != group);
+            if let Some(busy) = &mut self.busy {
+                busy.groups.retain(|other| *other != group);
+            }
             mailbox.without_credit(|| self.core.give_back(&group, &mailbox, unsent));
         }
         // [MQTT-3.10.4-1] [MQTT-3.10.4-2]
@@ -198,7 +201,7 @@ impl Driver {
     }
 
     /// Answers at once, or when the store has what the session must not forget.
-    pub(crate) fn answer(
+    pub(super) fn answer(
         &mut self,
         request: Request,
         out: &mut Outputs<'_>,
@@ -212,14 +215,14 @@ impl Driver {
             && token.is_none()
         {
             *token = Some(request.token);
-            self.requests.push(request);
+            self.busy(now).requests.push(request);
             return;
         }
         self.complete(request, out, now);
     }
 
     /// The store has the changes of a request.
-    pub(crate) fn request_durable(
+    pub(super) fn request_durable(
         &mut self,
         request: Request,
         staging: &mut Staging,
@@ -231,9 +234,10 @@ impl Driver {
     }
 
     /// Takes the request that waits for this token.
-    pub(crate) fn take_request(&mut self, token: Token) -> Option<Request> {
-        let position = self.requests.iter().position(|request| request.token == token)?;
-        Some(self.requests.remove(position))
+    pub(super) fn take_request(&mut self, token: Token) -> Option<Request> {
+        let requests = &mut self.busy.as_mut()?.requests;
+        let position = requests.iter().position(|request| request.token == token)?;
+        Some(requests.remove(position))
     }
 
     fn complete(&mut self, request: Request, out: &mut Outputs<'_>, now: Instant) {

@@ -19,39 +19,39 @@ const CHAIN_BYTES_MIN: usize = 4 * 1024;
 
 /// Encoded packets that the socket has not taken yet.
 #[derive(Debug, Default)]
-pub(crate) struct Writer {
+pub(super) struct Writer {
     chunks: Chunks,
     /// When the socket last took something, or bytes began to wait for it.
     waiting_since: Option<Instant>,
-    pub(crate) packets: u64,
+    pub(super) packets: u64,
     publishes: u64,
-    pub(crate) bytes: u64,
+    pub(super) bytes: u64,
     /// Of these, what the broker's counters have.
     reported: (u64, u64, u64),
 }
 
 impl Writer {
-    pub(crate) const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         self.chunks.len()
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
     /// Since when bytes wait of which the peer took none.
-    pub(crate) const fn waiting_since(&self) -> Option<Instant> {
+    pub(super) const fn waiting_since(&self) -> Option<Instant> {
         self.waiting_since
     }
 
     /// Moves encoded PUBLISHes behind what is there.
-    pub(crate) fn append(&mut self, lane: &mut Chunks, publishes: u64) {
+    pub(super) fn append(&mut self, lane: &mut Chunks, publishes: u64) {
         self.chunks.append(lane);
         self.packets += publishes;
         self.publishes += publishes;
     }
 
-    pub(crate) fn packet(&mut self, packet: &Packet<Bytes>, version: Version) {
+    pub(super) fn packet(&mut self, packet: &Packet<Bytes>, version: Version) {
         let Ok(len) = packet.encoded_len(version) else { return };
         self.chunks.with_tail(len, |tail| {
             // What has a length can be encoded.
@@ -60,19 +60,19 @@ impl Writer {
         self.packets += 1;
     }
 
-    pub(crate) fn acknowledgement(&mut self, ack: Acknowledgement, version: Version) {
+    pub(super) fn acknowledgement(&mut self, ack: Acknowledgement, version: Version) {
         // Four bytes, or five with a reason code.
         self.chunks
             .with_tail(5, |tail| encode_ack(ack.kind, ack.packet_id, ack.reason, version, tail));
         self.packets += 1;
     }
 
-    pub(crate) fn ping_response(&mut self) {
+    pub(super) fn ping_response(&mut self) {
         self.chunks.extend(&[0xD0, 0]);
         self.packets += 1;
     }
 
-    pub(crate) fn publish(&mut self, outgoing: &Outgoing, version: Version) {
+    pub(super) fn publish(&mut self, outgoing: &Outgoing, version: Version) {
         let hop = outgoing.hop();
         let message = &*outgoing.message;
         let len = publish_len(message, &hop, version);
@@ -91,7 +91,7 @@ impl Writer {
     }
 
     /// Writes as much as the socket takes. Ready when nothing is left.
-    pub(crate) fn poll_flush(
+    pub(super) fn poll_flush(
         &mut self,
         socket: &TcpStream,
         now: Instant,
@@ -125,7 +125,7 @@ impl Writer {
     }
 
     /// Adds what was written since this was called last.
-    pub(crate) fn report(&mut self, counters: &Counters) {
+    pub(super) fn report(&mut self, counters: &Counters) {
         let now = (self.packets, self.publishes, self.bytes);
         if now == self.reported {
             return;
@@ -136,7 +136,7 @@ impl Writer {
         add(&counters.bytes_sent, self.bytes - bytes);
     }
 
-    pub(crate) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.chunks.clear();
         self.waiting_since = None;
     }

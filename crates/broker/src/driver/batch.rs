@@ -1,0 +1,181 @@
+//! The end of a batch: copies are posted, writes handed in; and what a busy connection keeps from batch to batch.
+
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Instant;
+
+use crate::core::Core;
+use crate::fanout::{Staged, Staging};
+use crate::mailbox::{Patience, Posted};
+use crate::metrics::add;
+use crate::persist::Write;
+use crate::queue::Drops;
+use crate::retained::Replay;
+use crate::router::Route;
+use crate::share::Group;
+
+use super::requests::Request;
+use super::routes::{RouteCache, TopicRules};
+use super::{Driver, State};
+
+/// What a busy connection has.
+pub(super) struct Busy {
+    pub(super) routes: RouteCache,
+    /// Copies that slow receivers have no room for yet, and since when.
+    pub(super) held: Vec<Staged>,
+    pub(super) held_since: Option<Instant>,
+    /// What the committer had no room for.
+    pub(super) stuck: Option<Write>,
+    /// Retained messages still to be sent, by subscription.
+    pub(super) replays: Vec<Replay>,
+    /// SUBSCRIBEs and UNSUBSCRIBEs whose changes are on their way to the store.
+    pub(super) requests: Vec<Request>,
+    /// The shared groups this client is a member of.
+    pub(super) groups: Vec<Arc<Group>>,
+    pub(super) used: Instant,
+}
+
+impl Busy {
+    fn new(entries_max: usize, now: Instant) -> Self {
+        Self {
+            routes: RouteCache::new(entries_max),
+            held: Vec::new(),
+            held_since: None,
+            stuck: None,
+            replays: Vec::new(),
+            requests: Vec::new(),
+            groups: Vec::new(),
+            used: now,
+        }
+    }
+
+    /// Whether there is nothing that must be kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+            && self.held.is_empty()
+            && self.stuck.is_none()
+            && self.replays.is_empty()
+            && self.requests.is_empty()
+            && self.groups.is_empty()
+    }
+}
+
+impl Driver {
+    pub(super) fn busy(&mut self, now: Instant) -> &mut Busy {
+        let entries_max = self.core.config.limits.route_cache_entries_max;
+        let busy = self.busy.get_or_insert_with(|| Box::new(Busy::new(entries_max, now)));
+        busy.used = now;
+        busy
+    }
+
+    pub(super) fn topic_rules(&self) -> TopicRules {
+        TopicRules {
+            text: self.limits.text,
+            levels_max: self.listener.capabilities.topic_levels_max,
+        }
+    }
+
+    pub(super) fn batch_route(
+        &mut self,
+        topic: &[u8],
+        now: Instant,
+    ) -> Option<(&Arc<Core>, &Route)> {
+        let rules = self.topic_rules();
+        self.busy(now);
+        let Self { core, mailbox, busy, batch, .. } = self;
+        let busy = busy.as_mut()?;
+        let route =
+            busy.routes.get(topic, *batch, rules, &core.namespace.router, mailbox.as_ref())?;
+        Some((core, route))
+    }
+
+    /// Posts what the batch has for others and hands in what has to be durable.
+    pub(super) fn finish_batch(&mut self, staging: &mut Staging, cx: &Context<'_>) {
+        if staging.is_empty() {
+            return;
+        }
+        self.flush(staging, Some(cx));
+        if let Some(write) = staging.take_write(&self.core, self.mailbox.as_ref())
+            && let Err(write) = self.core.submit(write)
+        {
+            self.busy(Instant::now()).stuck = Some(write);
+        }
+    }
+
+    pub(super) fn flush(&mut self, staging: &mut Staging, cx: Option<&Context<'_>>) {
+        let mut held = Vec::new();
+        let patience = match cx {
+            Some(cx) if self.may_wait() => Patience::Waits(cx.waker()),
+            _ => Patience::None,
+        };
+        staging.flush(&self.core, patience, &mut held);
+        if !held.is_empty() {
+            add(&self.core.counters.publishers_slowed, 1);
+            let now = Instant::now();
+            let busy = self.busy(now);
+            busy.held.append(&mut held);
+            busy.held_since.get_or_insert(now);
+        }
+    }
+
+    /// Hands in what was staged outside of a turn.
+    pub(super) fn hand_in(&mut self, staging: &mut Staging) {
+        self.flush(staging, None);
+        if let Some(write) = staging.take_write(&self.core, self.mailbox.as_ref()) {
+            self.core.submit_later(write);
+        }
+    }
+
+    /// Whether this publisher may wait for a slow receiver: not if somebody waits for it, or two could wait for each other.
+    fn may_wait(&self) -> bool {
+        let idle = self.mailbox.as_ref().is_none_or(|mailbox| mailbox.queued() == (0, 0));
+        matches!(self.state, State::Open)
+            && idle
+            && self.writer.is_empty()
+            && self.machine.unacknowledged() == 0
+    }
+
+    /// Tries again what slow receivers had no room for.
+    pub(super) fn post_held(&mut self, now: Instant, cx: &Context<'_>) {
+        let slow_max = self.core.config.limits.publisher_slow_max;
+        let may_wait = self.may_wait();
+        let core = Arc::clone(&self.core);
+        let Some(busy) = self.busy.as_mut().filter(|busy| !busy.held.is_empty()) else { return };
+        let waited =
+            busy.held_since.is_some_and(|since| now.saturating_duration_since(since) >= slow_max);
+        let patience = match (waited, may_wait) {
+            (true, _) => Patience::Exhausted,
+            (false, true) => Patience::Waits(cx.waker()),
+            (false, false) => Patience::None,
+        };
+        if waited {
+            add(&core.counters.publishers_slowed_full, 1);
+        }
+        let mut charge = 0;
+        busy.held.retain_mut(|staged| {
+            let mut drops = Drops::default();
+            let limits = &core.config.limits;
+            let (posted, cost) =
+                staged.mailbox.post(&mut staged.post, staged.wire, patience, limits, &mut drops);
+            charge += cost;
+            core.report(&staged.mailbox, drops);
+            posted == Posted::Wait
+        });
+        core.budget.change(charge);
+        if busy.held.is_empty() {
+            busy.held_since = None;
+        }
+    }
+
+    /// Tries again to hand in what the committer had no room for.
+    pub(super) fn resubmit(&mut self, now: Instant) {
+        let core = Arc::clone(&self.core);
+        if let Some(busy) = &mut self.busy
+            && let Some(write) = busy.stuck.take()
+            && let Err(write) = core.submit(write)
+        {
+            busy.stuck = Some(write);
+            busy.used = now;
+        }
+    }
+}

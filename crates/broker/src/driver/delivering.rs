@@ -1,0 +1,202 @@
+//! From the mailbox to the socket: what arrived for this client, retained messages, its shared groups.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use dunlin_codec::Qos;
+use dunlin_session::{Connection, Delivery, Input};
+
+use crate::end::EndReason;
+use crate::fanout::Staging;
+use crate::mailbox::{Collected, Mailbox, Notice, Wants, Wire};
+use crate::metrics::DropReason;
+use crate::queue::Drops;
+use crate::retained::Replay;
+
+use super::ending::LINGER;
+use super::{Driver, State, WRITER_AHEAD, guarded};
+
+/// Messages taken from the mailbox in one go.
+const DELIVERIES_MAX: usize = 512;
+/// Retained messages on their way in the client's own queue while more are to be replayed.
+pub(super) const REPLAY_QUEUE_MAX: usize = 64;
+
+impl Driver {
+    /// Takes what has arrived for this client since the last turn.
+    pub(super) fn collect(
+        &mut self,
+        staging: &mut Staging,
+        collected: &mut Collected,
+        now: Instant,
+        cx: &Context<'_>,
+    ) {
+        let Some(mailbox) = self.mailbox.clone() else { return };
+        let room = self.writer.len() < WRITER_AHEAD;
+        let quota =
+            if room { usize::from(self.machine.send_quota()).min(DELIVERIES_MAX) } else { 0 };
+        let wants = Wants { lane: room, qos0: DELIVERIES_MAX, quota };
+        mailbox.collect(cx, wants, collected);
+        self.core.budget.change(collected.charge);
+        self.writer.append(&mut collected.lane, std::mem::take(&mut collected.lane_publishes));
+        self.waiting = collected.waiting;
+        self.queued = collected.queued;
+        self.left = collected.left;
+        for notice in collected.notices.drain(..) {
+            self.noticed(notice, staging, now);
+        }
+        for delivery in collected.deliveries.drain(..) {
+            self.deliver(&mailbox, delivery, staging, now);
+        }
+        if self.busy.as_ref().is_some_and(|busy| !busy.groups.is_empty()) {
+            self.pull(&mailbox, staging);
+        }
+        if let Some(reason) = collected.eviction.take() {
+            self.evict(reason, staging, now);
+        }
+    }
+
+    fn noticed(&mut self, notice: Notice, staging: &mut Staging, now: Instant) {
+        match notice {
+            Notice::Routed { token, reason } => {
+                self.feed(Input::Routed { token, reason }, staging, now)
+            }
+            Notice::Durable { token } => match self.take_request(token) {
+                Some(request) => self.request_durable(request, staging, now),
+                None => self.feed(Input::Durable { token }, staging, now),
+            },
+            Notice::StoreFailed => self.evict(EndReason::StoreFailed, staging, now),
+            Notice::PublishWill => {
+                let will = self.machine.session_mut().and_then(dunlin_session::Session::take_will);
+                if let (Some(will), Some(mailbox)) = (will, &self.mailbox) {
+                    self.core.publish_will(&will.message, mailbox);
+                }
+            }
+        }
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        mailbox: &Arc<Mailbox>,
+        mut delivery: Delivery,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        if self.core.interests.deliver && !self.hook_delivers(&mut delivery, staging, now) {
+            let mut drops = Drops::default();
+            self.core.group_finished(&delivery);
+            drops.one(DropReason::Hook, delivery);
+            self.core.report(mailbox, drops);
+            return;
+        }
+        self.feed(Input::Deliver(delivery), staging, now);
+    }
+
+    fn hook_delivers(
+        &mut self,
+        delivery: &mut Delivery,
+        staging: &mut Staging,
+        now: Instant,
+    ) -> bool {
+        let Some(client) = self.client.take() else { return true };
+        let core = Arc::clone(&self.core);
+        let verdict = guarded(|| core.hooks.on_deliver(&client, &mut delivery.message));
+        self.client = Some(client);
+        verdict.unwrap_or_else(|| {
+            self.panicked(staging, now);
+            false
+        })
+    }
+
+    /// Takes from the queues of this client's shared groups what its quota allows.
+    fn pull(&mut self, mailbox: &Arc<Mailbox>, staging: &mut Staging) {
+        let quota = usize::from(self.machine.send_quota()).saturating_sub(self.queued);
+        mailbox.set_credit(quota);
+        if quota == 0 || self.queued > 0 {
+            return;
+        }
+        let Some(busy) = &self.busy else { return };
+        for group in &busy.groups {
+            if !group.has_waiting() {
+                continue;
+            }
+            let Some(member) = group.member(mailbox) else { continue };
+            for delivery in group.take(quota.min(DELIVERIES_MAX)) {
+                self.core.hand_over(staging, group, &member, delivery);
+            }
+            return;
+        }
+    }
+
+    /// Sends the next retained messages of the subscriptions made, as far as the client keeps up.
+    pub(super) fn replay(&mut self, staging: &mut Staging, now: Instant) {
+        let ahead = self.replay_ahead();
+        let Some(mailbox) = self.mailbox.clone() else { return };
+        let Some(busy) = self.busy.as_mut().filter(|busy| !busy.replays.is_empty()) else { return };
+        if self.writer.len() >= ahead || self.queued >= REPLAY_QUEUE_MAX || busy.stuck.is_some() {
+            return;
+        }
+        let mut deliveries = Vec::new();
+        if let Some(replay) = busy.replays.first_mut() {
+            let room = (ahead - self.writer.len()).min(16 * 1024);
+            if replay.step(&self.core.namespace.retained, room, now, &mut deliveries) {
+                busy.replays.remove(0);
+            }
+        }
+        for delivery in deliveries {
+            if delivery.qos == Qos::AtMostOnce {
+                self.deliver(&mailbox, delivery, staging, now);
+            } else {
+                self.queued += 1;
+                staging.to_queue(&self.core, &mailbox, delivery);
+            }
+        }
+    }
+
+    pub(super) fn replay_ahead(&self) -> usize {
+        self.core.config.limits.replay_bytes_ahead.min(WRITER_AHEAD)
+    }
+
+    pub(super) fn add_replays(&mut self, replays: Vec<Replay>, now: Instant) {
+        if !replays.is_empty() {
+            self.busy(now).replays.extend(replays);
+        }
+    }
+
+    pub(super) fn drop_replays(&mut self, filter: &[u8]) {
+        if let Some(busy) = &mut self.busy {
+            busy.replays.retain(|replay| replay.filter() != filter);
+        }
+    }
+
+    pub(super) fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        if matches!(self.state, State::Lingering(_) | State::Closed) {
+            return true;
+        }
+        match self.writer.poll_flush(&self.socket, now, cx) {
+            Poll::Ready(Ok(())) => {
+                if matches!(self.state, State::Closing(_)) {
+                    self.state = State::Lingering(now + LINGER);
+                    let _ =
+                        socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write);
+                }
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                self.lost(&error, now);
+                false
+            }
+            Poll::Pending => true,
+        }
+    }
+}
+
+/// How QoS 0 copies for this client are made.
+pub(super) fn wire_of(machine: &Connection, deliver_hook: bool) -> Wire {
+    match machine.version() {
+        Some(version) if machine.peer_topic_alias_maximum() == 0 && !deliver_hook => {
+            Wire::of(version)
+        }
+        _ => Wire::Messages,
+    }
+}

@@ -1,0 +1,259 @@
+//! How a connection ends, whoever ends it: the session is given back at once, what was said last is still written.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use std::pin::Pin;
+
+use dunlin_codec::{DecodeError, ReasonCode, Version};
+use dunlin_session::{Cause, End, Input, Outputs, Violation};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::attach::park;
+use crate::buffers;
+use crate::end::{ConnectionEnd, EndReason};
+use crate::fanout::Staging;
+use crate::mailbox::Patience;
+use crate::metrics::{add, sub};
+use crate::queue::Drops;
+
+use super::{Driver, State, guarded};
+
+/// After the last packet was written: how long the peer may take to close, so that it can still read what it was told.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+/// How long a connection that gave its session up may take to write what it has to say.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
+
+/// What the record of the end will say.
+#[derive(Debug)]
+pub(super) struct EndNote {
+    reason: EndReason,
+    rule: Option<&'static str>,
+    detail: String,
+}
+
+impl EndNote {
+    fn lost() -> Self {
+        Self { reason: EndReason::ConnectionLost, rule: None, detail: String::new() }
+    }
+}
+
+impl Driver {
+    pub(super) fn malformed(&mut self, error: DecodeError, staging: &mut Staging, now: Instant) {
+        let mut out = Outputs::new();
+        self.machine.violated(Violation::from(error), now, &mut out);
+        self.carry_out_all(&mut out, staging, now);
+    }
+
+    /// The broker wants the connection closed.
+    pub(super) fn evict(&mut self, reason: EndReason, staging: &mut Staging, now: Instant) {
+        if !matches!(self.state, State::Open) {
+            return;
+        }
+        self.evicted = Some(reason);
+        let cause = match reason {
+            EndReason::TakenOver => Cause::TakenOver,
+            EndReason::ShuttingDown => Cause::ShuttingDown,
+            EndReason::QueueOverflow => Cause::Reason(ReasonCode::QuotaExceeded),
+            EndReason::Kicked => Cause::Reason(ReasonCode::AdministrativeAction),
+            _ => Cause::Reason(ReasonCode::UnspecifiedError),
+        };
+        self.feed(Input::Close(cause), staging, now);
+    }
+
+    pub(super) fn panicked(&mut self, staging: &mut Staging, now: Instant) {
+        add(&self.core.counters.hook_panics, 1);
+        tracing::error!(
+            event = "hook_panic",
+            client_id = self.client_id(),
+            "a hook panicked; its connection is closed"
+        );
+        self.evict(EndReason::Panicked, staging, now);
+    }
+
+    /// The machine is done: the session is parked at once, and what was said last is still written.
+    pub(super) fn close(&mut self, end: End, now: Instant) {
+        let (reason, rule, detail) = describe(end, self.evicted, self.machine.version());
+        self.note_end(reason, rule, detail);
+        self.release(now);
+        if matches!(self.state, State::Open) {
+            let closing_max = if self.core.is_closing() {
+                self.core.config.limits.shutdown_drain_max
+            } else {
+                CLOSING_MAX
+            };
+            self.state = State::Closing(now + closing_max);
+        }
+    }
+
+    pub(super) fn closed_by_peer(&mut self, staging: &mut Staging, now: Instant) {
+        self.note_end(EndReason::ConnectionLost, None, "closed by the peer".to_owned());
+        self.feed(Input::Lost, staging, now);
+        self.abandon(now);
+    }
+
+    pub(super) fn lost(&mut self, error: &io::Error, now: Instant) {
+        self.note_end(EndReason::ConnectionLost, None, error.to_string());
+        self.abandon(now);
+    }
+
+    /// Nothing more can be said to the peer.
+    pub(super) fn abandon(&mut self, now: Instant) {
+        if !self.machine.is_closed() {
+            let mut staging = Staging::default();
+            self.feed(Input::Lost, &mut staging, now);
+            self.hand_in(&mut staging);
+        }
+        self.release(now);
+        self.state = State::Closed;
+    }
+
+    /// Gives the session back.
+    pub(super) fn release(&mut self, now: Instant) {
+        self.pending = None;
+        self.opening = None;
+        let mut requests = Vec::new();
+        if let Some(busy) = self.busy.take() {
+            // What nobody had room for is dropped by those who have none.
+            for mut staged in busy.held {
+                let mut drops = Drops::default();
+                let limits = &self.core.config.limits;
+                let (_, charge) = staged.mailbox.post(
+                    &mut staged.post,
+                    staged.wire,
+                    Patience::None,
+                    limits,
+                    &mut drops,
+                );
+                self.core.budget.change(charge);
+                self.core.report(&staged.mailbox, drops);
+            }
+            requests = busy.requests;
+            if let Some(write) = busy.stuck {
+                self.core.submit_later(write);
+            }
+            if let Some(mailbox) = self.mailbox.as_ref().filter(|_| !busy.replays.is_empty()) {
+                mailbox.add_replays(busy.replays);
+            }
+        }
+        let session = self.machine.detach();
+        if let (Some(mut session), Some(mailbox)) = (session, self.mailbox.clone()) {
+            // The client will not see the answers, but what was asked holds.
+            for request in requests {
+                request.settle(&mut session);
+            }
+            sub(&self.core.counters.clients_connected, 1);
+            park(&self.core, &mailbox, session, now);
+        }
+        self.listener.handshake_over(&mut self.in_handshake);
+    }
+
+    pub(super) fn note_end(
+        &mut self,
+        reason: EndReason,
+        rule: Option<&'static str>,
+        detail: String,
+    ) {
+        self.ended.get_or_insert_with(|| Box::new(EndNote { reason, rule, detail }));
+    }
+
+    /// After the last packet: reads on so that the peer's system does not throw away what it was told.
+    pub(super) fn poll_linger(
+        &mut self,
+        read: &mut Vec<u8>,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        if let State::Closing(at) | State::Lingering(at) = self.state
+            && at <= now
+        {
+            self.state = State::Closed;
+            return false;
+        }
+        read.resize(buffers::BUFFER_BYTES, 0);
+        let mut buffer = ReadBuf::new(read);
+        match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => true,
+            Poll::Ready(_) => {
+                self.state = State::Closed;
+                false
+            }
+            Poll::Pending => false,
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// However the task ends, by a panic too: the session is parked and the end recorded.
+    fn drop(&mut self) {
+        let now = Instant::now();
+        if !matches!(self.state, State::Closed | State::Closing(_) | State::Lingering(_)) {
+            let reason = match (std::thread::panicking(), self.core.is_closing()) {
+                (true, _) => EndReason::Panicked,
+                (false, true) => EndReason::ShuttingDown,
+                (false, false) => EndReason::ConnectionLost,
+            };
+            self.note_end(reason, None, String::new());
+            self.abandon(now);
+        }
+        let core = Arc::clone(&self.core);
+        let counters = &core.counters;
+        self.writer.report(counters);
+        sub(&counters.connections_open, 1);
+        self.core.connections.fetch_sub(1, Ordering::Relaxed);
+        self.listener.connection_over();
+        let EndNote { reason, rule, detail } =
+            self.ended.take().map_or_else(EndNote::lost, |note| *note);
+        counters.ended(reason);
+        let end = ConnectionEnd {
+            client_id: self.client_id().to_owned(),
+            address: Some(self.address),
+            version: self.machine.version(),
+            reason,
+            rule,
+            detail,
+            duration: now.saturating_duration_since(self.started),
+            packets_received: self.packets_received,
+            packets_sent: self.writer.packets,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.writer.bytes,
+        };
+        end.log();
+        if self.core.interests.disconnect
+            && guarded(|| self.core.hooks.on_disconnect(&end)).is_none()
+        {
+            add(&self.core.counters.hook_panics, 1);
+        }
+    }
+}
+
+/// The reason, the rule and the words for the record of a connection's end.
+fn describe(
+    end: End,
+    evicted: Option<EndReason>,
+    version: Option<Version>,
+) -> (EndReason, Option<&'static str>, String) {
+    match end {
+        End::Disconnected(reason) => {
+            (EndReason::ClientDisconnected, None, format!("DISCONNECT {reason:?}"))
+        }
+        End::Lost => (EndReason::ConnectionLost, None, String::new()),
+        End::Violated(violation) => {
+            let reason = match violation {
+                Violation::KeepAliveTimeout { .. } => EndReason::KeepAliveTimeout,
+                Violation::ConnectTimeout => EndReason::ConnectTimeout,
+                _ => EndReason::Violation,
+            };
+            (reason, Some(violation.spec(version)), violation.to_string())
+        }
+        End::Refused(reason) => {
+            (evicted.unwrap_or(EndReason::Refused), None, format!("CONNACK {reason:?}"))
+        }
+        End::Closed(reason) => {
+            (evicted.unwrap_or(EndReason::Kicked), None, format!("DISCONNECT {reason:?}"))
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The one loop of a Network Connection.
+//!
+//! One task per connection, one turn per wake-up: take what arrived for this client, write it, read what the client
+//! sent, route it, post it to its receivers, write the answers. A publisher never writes another client's socket. What
+//! one turn may read is bounded, so that a loud client cannot starve the others on its worker.
+//!
+//! The protocol is the machine's ([`Connection`]): the driver feeds it and carries out what it says.
+
+mod batch;
+mod delivering;
+mod ending;
+mod opening;
+mod publish;
+mod reading;
+mod requests;
+mod routes;
+mod timing;
+mod writer;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use dunlin_codec::{DecodeLimits, ReasonCode, Version};
+use dunlin_session::{Connection, Input, Output, Outputs};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::core::Core;
+use crate::end::EndReason;
+use crate::fanout::Staging;
+use crate::hooks::Client;
+use crate::listen::Listener;
+use crate::mailbox::{Collected, Mailbox};
+use crate::metrics::{DropReason, add};
+use crate::persist::Entry;
+
+use batch::Busy;
+use delivering::REPLAY_QUEUE_MAX;
+use ending::EndNote;
+use opening::{Opening, Pending};
+use writer::Writer;
+
+/// Reads of one turn.
+const READS_MAX: usize = 4;
+/// Bytes waiting in the writer from which on nothing more is taken for this client: it waits in its mailbox, bounded.
+const WRITER_AHEAD: usize = 128 * 1024;
+
+/// What a worker thread lends to the connection whose turn it is.
+#[derive(Default)]
+struct Scratch {
+    read: Vec<u8>,
+    staging: Staging,
+    collected: Collected,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Option<Box<Scratch>>> = const { RefCell::new(None) };
+}
+
+/// One Network Connection. Most are idle, so what only a busy or an opening one needs is boxed.
+pub(crate) struct Driver {
+    core: Arc<Core>,
+    listener: Arc<Listener>,
+    socket: TcpStream,
+    address: SocketAddr,
+    machine: Connection,
+    limits: DecodeLimits,
+    writer: Writer,
+    /// The beginning of a packet whose end has not arrived.
+    partial: Vec<u8>,
+    mailbox: Option<Arc<Mailbox>>,
+    /// Who this is, for hooks and authenticators; made when CONNECT is judged.
+    client: Option<Box<Client>>,
+    opening: Option<Box<Opening>>,
+    busy: Option<Box<Busy>>,
+    /// An answer that is being waited for, before which nothing is read.
+    pending: Option<Box<Pending>>,
+    state: State,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Counts batches, so that a route is checked once in each.
+    batch: u64,
+    /// Messages with QoS above 0 that could be taken from the mailbox, as last seen.
+    waiting: usize,
+    /// The same with those on their way through the store.
+    queued: usize,
+    /// Whether QoS 0 was left in the mailbox.
+    left: bool,
+    /// Whether `partial` holds whole packets that were not to be read yet.
+    unread: bool,
+    /// Whether this connection still counts as one in its handshake.
+    in_handshake: bool,
+    /// Whether reading is held back, so that the Keep Alive stands still.
+    paused: bool,
+    started: Instant,
+    packets_received: u64,
+    bytes_received: u64,
+    /// Why the broker closed it, if it did.
+    evicted: Option<EndReason>,
+    ended: Option<Box<EndNote>>,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Packets go both ways.
+    Open,
+    /// The session is gone; what is said last is written until then.
+    Closing(Instant),
+    /// All is written and our side is shut; the peer may read it until then.
+    Lingering(Instant),
+    Closed,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        listener: Arc<Listener>,
+        socket: TcpStream,
+        address: SocketAddr,
+    ) -> Self {
+        let now = Instant::now();
+        let machine = Connection::new(Arc::clone(&listener.capabilities), opening::entropy(), now);
+        let limits = DecodeLimits {
+            packet_size_max: core.config.limits.packet_bytes_max_before_connect,
+            text: listener.capabilities.text,
+        };
+        let opening = Some(Box::new(Opening::new(&core)));
+        Self {
+            core,
+            listener,
+            socket,
+            address,
+            machine,
+            limits,
+            writer: Writer::default(),
+            partial: Vec::new(),
+            mailbox: None,
+            client: None,
+            busy: None,
+            opening,
+            pending: None,
+            state: State::Open,
+            sleep: None,
+            batch: 0,
+            waiting: 0,
+            queued: 0,
+            left: false,
+            unread: false,
+            in_handshake: true,
+            paused: false,
+            started: now,
+            packets_received: 0,
+            bytes_received: 0,
+            evicted: None,
+            ended: None,
+        }
+    }
+
+    fn turn(&mut self, scratch: &mut Scratch, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let Scratch { read, staging, collected } = scratch;
+        for _ in 0..READS_MAX {
+            if matches!(self.state, State::Open) {
+                self.poll_opening(staging, now, cx);
+                self.poll_pending(staging, now, cx);
+                self.collect(staging, collected, now, cx);
+                self.post_held(now, cx);
+                self.resubmit(now);
+                self.replay(staging, now);
+                self.finish_batch(staging, cx);
+            }
+            if !self.poll_write(now, cx) {
+                return Poll::Ready(());
+            }
+            let more = match self.state {
+                State::Open => self.poll_read(read, staging, now, cx),
+                State::Closing(_) | State::Lingering(_) | State::Closed => {
+                    self.poll_linger(read, now, cx)
+                }
+            };
+            self.finish_batch(staging, cx);
+            if matches!(self.state, State::Closed) {
+                return Poll::Ready(());
+            }
+            if !more && !self.has_work() {
+                self.forget_if_idle(now);
+                return self.poll_timers(now, cx);
+            }
+        }
+        // There is more to do, and others wait for this worker.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether another round would find something to do without being woken.
+    fn has_work(&self) -> bool {
+        let closing_done = matches!(self.state, State::Closing(_)) && self.writer.is_empty();
+        let deliverable =
+            self.waiting > 0 && self.writer.len() < WRITER_AHEAD && self.machine.send_quota() > 0;
+        let replayable = self.busy.as_ref().is_some_and(|busy| !busy.replays.is_empty())
+            && self.writer.len() < self.replay_ahead()
+            && self.queued < REPLAY_QUEUE_MAX;
+        matches!(self.state, State::Open)
+            && (deliverable || replayable || self.left && self.writer.is_empty())
+            || closing_done
+    }
+
+    /// Feeds the machine and carries out what it says.
+    pub(super) fn feed(&mut self, input: Input<'_>, staging: &mut Staging, now: Instant) {
+        let mut out = Outputs::new();
+        self.feed_into(input, &mut out, staging, now);
+    }
+
+    pub(super) fn feed_into<'a>(
+        &mut self,
+        input: Input<'a>,
+        out: &mut Outputs<'a>,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        if let Err(violation) = self.machine.handle(input, now, out) {
+            self.machine.violated(violation, now, out);
+        }
+        self.carry_out_all(out, staging, now);
+    }
+
+    pub(super) fn carry_out_all<'a>(
+        &mut self,
+        out: &mut Outputs<'a>,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        while let Some(output) = out.pop() {
+            self.carry_out(output, out, staging, now);
+        }
+    }
+
+    fn carry_out<'a>(
+        &mut self,
+        output: Output<'a>,
+        out: &mut Outputs<'a>,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        match output {
+            Output::Route(route) => {
+                if let Some((token, reason)) = self.route(route, staging, now) {
+                    if let Err(violation) =
+                        self.machine.handle(Input::Routed { token, reason }, now, out)
+                    {
+                        self.machine.violated(violation, now, out);
+                    }
+                }
+            }
+            Output::Ack(ack) => self.writer.acknowledgement(ack, self.version()),
+            Output::Publish(outgoing) => self.writer.publish(&outgoing, self.version()),
+            Output::Completed(completed) => {
+                if let dunlin_session::Origin::Shared { group, seq } = completed.origin {
+                    self.core.group_acknowledged(group, seq);
+                }
+            }
+            Output::Send(packet) => self.writer.packet(&packet, self.version()),
+            Output::PingResp => self.writer.ping_response(),
+            Output::Persist { token, change } => {
+                if let Some(mailbox) = &self.mailbox {
+                    staging.writes.push(Entry::Change {
+                        change: self.core.change_of(mailbox, change),
+                        token,
+                    });
+                }
+            }
+            Output::Subscribe { token, items } => self.subscribe(token, items, out, staging, now),
+            Output::Unsubscribe { token, items } => {
+                self.unsubscribe(token, &items, out, staging, now)
+            }
+            Output::Authenticate(request) => self.authenticate(&request),
+            Output::Attach(request) => self.attach(*request),
+            Output::PublishWill(message) => {
+                if let Some(mailbox) = &self.mailbox {
+                    self.core.publish_will(&message, mailbox);
+                }
+            }
+            Output::Dropped(dropped) => {
+                if let Some(mailbox) = &self.mailbox {
+                    self.core.delivery_dropped(mailbox, &dropped);
+                }
+            }
+            Output::PublishRefused { reason, .. } => {
+                let why = if reason == ReasonCode::NotAuthorized {
+                    DropReason::ReservedTopic
+                } else {
+                    DropReason::NotAuthorized
+                };
+                self.core.report_publish(self.client_id(), None, why);
+            }
+            Output::RefusalsHidden(count) => {
+                add(&self.core.counters.subscriptions_unserved, count as u64)
+            }
+            Output::Ended => {}
+            Output::Close(end) => self.close(end, now),
+        }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        // Only a client whose CONNECT could not be read has none, and it is sent nothing but what 5.0 can say.
+        self.machine.version().unwrap_or(Version::V5)
+    }
+
+    pub(super) fn client_id(&self) -> &str {
+        self.mailbox.as_ref().map_or("", |mailbox| mailbox.client_id.as_str())
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = SCRATCH.with(|place| place.borrow_mut().take()).unwrap_or_default();
+        let outcome = self.turn(&mut scratch, cx);
+        let Self { core, writer, .. } = &mut *self;
+        writer.report(&core.counters);
+        SCRATCH.with(|place| *place.borrow_mut() = Some(scratch));
+        outcome
+    }
+}
+
+/// Runs a hook; none if it panicked.
+pub(crate) fn guarded<T>(hook: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook)).ok()
+}

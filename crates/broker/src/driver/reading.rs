@@ -1,0 +1,239 @@
+//! From the socket to the machine: reads, packets across reads, runs that pass the machine by.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use dunlin_codec::{DecodeError, FrameLen, Packet, decode, decode_connect, frame_len, publish_run};
+use dunlin_session::{Input, Outputs};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::buffers;
+use crate::core::Core;
+use crate::fanout::{Run, Staging};
+use crate::metrics::add;
+
+use super::{Driver, State};
+
+/// Bytes of one run: large enough to pay, small enough to be shared by receivers of different speed.
+const RUN_BYTES_MAX: usize = 64 * 1024;
+/// Bytes waiting in the writer from which on the client is not read: it sends requests and does not take the answers.
+const WRITER_MAX: usize = 1024 * 1024;
+
+impl Driver {
+    /// One read and what follows from it; `true` if there may be more.
+    pub(super) fn poll_read(
+        &mut self,
+        read: &mut Vec<u8>,
+        staging: &mut Staging,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let reads = self.reads();
+        if self.paused == reads {
+            self.paused = !reads;
+            if reads {
+                self.machine.resume_keep_alive(now);
+            } else {
+                self.machine.pause_keep_alive();
+            }
+        }
+        if !reads {
+            return false;
+        }
+        // What was kept back while an answer was awaited goes first.
+        if !self.partial.is_empty() && self.unread {
+            self.unread = false;
+            let kept = std::mem::take(&mut self.partial);
+            self.take_in(&kept, staging, now);
+            return true;
+        }
+        if self.partial.len() >= buffers::BUFFER_BYTES / 2 {
+            return self.poll_read_large(staging, now, cx);
+        }
+        read.resize(buffers::BUFFER_BYTES, 0);
+        let kept = self.partial.len();
+        if let Some(front) = read.get_mut(..kept) {
+            front.copy_from_slice(&self.partial);
+        }
+        let mut buffer = ReadBuf::new(read.get_mut(kept..).unwrap_or_default());
+        match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) => {
+                let count = buffer.filled().len();
+                if count == 0 {
+                    self.closed_by_peer(staging, now);
+                    return false;
+                }
+                self.bytes_received += count as u64;
+                add(&self.core.counters.bytes_received, count as u64);
+                self.partial = Vec::new();
+                self.take_in(read.get(..kept + count).unwrap_or_default(), staging, now);
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                self.lost(&error, now);
+                false
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    /// Reads more of a packet that is larger than the thread's buffer. Memory grows with what has arrived, never with
+    /// what the length promises.
+    fn poll_read_large(
+        &mut self,
+        staging: &mut Staging,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let kept = self.partial.len();
+        let whole = match frame_len(&self.partial, &self.limits) {
+            Ok(FrameLen::Partial { needed: Some(needed) }) => needed,
+            Ok(_) => kept + buffers::BUFFER_BYTES,
+            Err(error) => {
+                self.malformed(error, staging, now);
+                return true;
+            }
+        };
+        let room = (whole.saturating_sub(kept)).clamp(1, kept.max(buffers::BUFFER_BYTES));
+        self.partial.resize(kept + room, 0);
+        let mut buffer = ReadBuf::new(self.partial.get_mut(kept..).unwrap_or_default());
+        let polled = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
+        let count = buffer.filled().len();
+        self.partial.truncate(kept + count);
+        match polled {
+            Poll::Ready(Ok(())) if count == 0 => self.closed_by_peer(staging, now),
+            Poll::Ready(Ok(())) => {
+                self.bytes_received += count as u64;
+                add(&self.core.counters.bytes_received, count as u64);
+                if self.partial.len() >= whole {
+                    let kept = std::mem::take(&mut self.partial);
+                    self.take_in(&kept, staging, now);
+                }
+                return true;
+            }
+            Poll::Ready(Err(error)) => self.lost(&error, now),
+            Poll::Pending => {}
+        }
+        false
+    }
+
+    /// Whether the client is read now.
+    pub(super) fn reads(&self) -> bool {
+        let busy =
+            self.busy.as_ref().is_some_and(|busy| !busy.held.is_empty() || busy.stuck.is_some());
+        self.pending.is_none()
+            && !busy
+            && self.machine.accepts_packets()
+            && self.writer.len() < WRITER_MAX
+    }
+
+    /// Decodes what was read and keeps what is not complete, or not to be read yet.
+    fn take_in(&mut self, data: &[u8], staging: &mut Staging, now: Instant) {
+        self.batch += 1;
+        let mut out = Outputs::new();
+        let mut at = 0;
+        let mut received = Received::default();
+        while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
+            if !matches!(self.state, State::Open) {
+                break;
+            }
+            if !self.machine.accepts_packets() || self.pending.is_some() {
+                self.unread = true;
+                break;
+            }
+            if rest.first() == Some(&0x30)
+                && let Some(used) = self.take_run(rest, staging, &mut received, now)
+            {
+                at += used;
+            } else {
+                match self.decode(rest) {
+                    Ok(Some((packet, used))) => {
+                        at += used;
+                        received.packet(&packet);
+                        self.feed_into(Input::Packet(packet), &mut out, staging, now);
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.malformed(error, staging, now);
+                        break;
+                    }
+                }
+            }
+            if staging.is_large() {
+                // Posted early; what a slow receiver cannot take is held, and the rest of this read still staged.
+                self.flush(staging, None);
+            }
+        }
+        received.count(&self.core);
+        self.packets_received += received.packets;
+        if matches!(self.state, State::Open) {
+            self.partial = data.get(at..).unwrap_or_default().to_vec();
+        }
+    }
+
+    fn decode<'a>(
+        &self,
+        input: &'a [u8],
+    ) -> Result<Option<(Packet<&'a [u8]>, usize)>, DecodeError> {
+        match self.machine.version() {
+            Some(version) => decode(input, version, &self.limits),
+            None => Ok(decode_connect(input, &self.limits)?
+                .map(|(connect, used)| (Packet::Connect(connect), used))),
+        }
+    }
+
+    /// Takes a run of QoS 0 PUBLISHes past the machine, which would only say that they are to be routed.
+    fn take_run(
+        &mut self,
+        input: &[u8],
+        staging: &mut Staging,
+        received: &mut Received,
+        now: Instant,
+    ) -> Option<usize> {
+        if !self.machine.is_open() || self.core.interests.publish {
+            return None;
+        }
+        let version = self.machine.version()?;
+        let run = publish_run(input, version, &self.limits, RUN_BYTES_MAX);
+        if run.frames == 0 {
+            return None;
+        }
+        let (core, route) = self.batch_route(run.topic, now)?;
+        let frames = run.frames as u64;
+        if route.is_empty() {
+            add(&core.counters.publish_unmatched, frames);
+        }
+        let bytes = input.get(..run.bytes)?;
+        staging.run(core, route, Run { bytes, frames, largest: run.largest, version }, now);
+        self.machine.touch(now);
+        received.packets += frames;
+        received.publishes += frames;
+        received.publish_bytes += run.bytes as u64;
+        Some(run.bytes)
+    }
+}
+
+/// What one batch of packets adds to the counters.
+#[derive(Debug, Default)]
+struct Received {
+    packets: u64,
+    publishes: u64,
+    publish_bytes: u64,
+}
+
+impl Received {
+    fn packet(&mut self, packet: &Packet<&[u8]>) {
+        self.packets += 1;
+        if let Packet::Publish(publish) = packet {
+            self.publishes += 1;
+            self.publish_bytes += publish.payload.len() as u64;
+        }
+    }
+
+    fn count(&self, core: &Core) {
+        add(&core.counters.packets_received, self.packets);
+        add(&core.counters.publish_received, self.publishes);
+        add(&core.counters.publish_bytes_received, self.publish_bytes);
+    }
+}

@@ -1,0 +1,112 @@
+//! What becomes due on a connection: its Keep Alive, its patience with others, the end of its idle state.
+
+use std::future::Future;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use dunlin_session::Input;
+
+use crate::end::EndReason;
+use crate::fanout::Staging;
+
+use super::{Driver, State};
+
+/// A connection that did not publish for so long gives its routes back.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
+/// From one try to hand a write to a full committer to the next.
+const RESUBMIT_AFTER: Duration = Duration::from_millis(5);
+
+impl Driver {
+    pub(super) fn poll_timers(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(at) = self.next_deadline() else {
+                self.sleep = None;
+                return Poll::Pending;
+            };
+            let sleep = match &mut self.sleep {
+                Some(sleep) => {
+                    // Moved only if it is late: an early wake-up costs less than moving the timer at each packet.
+                    if sleep.deadline() > at.into() || sleep.is_elapsed() {
+                        sleep.as_mut().reset(at.into());
+                    }
+                    sleep
+                }
+                none => none.insert(Box::pin(tokio::time::sleep_until(at.into()))),
+            };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = now.max(Instant::now());
+            if at > now {
+                continue;
+            }
+            // What is due is seen to in a turn of its own.
+            self.due(now);
+            cx.waker().wake_by_ref();
+            return if matches!(self.state, State::Closed) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            };
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let limits = &self.core.config.limits;
+        let state = match self.state {
+            State::Open => self.machine.next_deadline(),
+            State::Closing(at) | State::Lingering(at) => Some(at),
+            State::Closed => None,
+        };
+        let stalled = self.writer.waiting_since().map(|since| since + limits.write_stall_max);
+        let held = self
+            .busy
+            .as_ref()
+            .and_then(|busy| busy.held_since)
+            .map(|since| since + limits.publisher_slow_max);
+        let stuck = self
+            .busy
+            .as_ref()
+            .filter(|busy| busy.stuck.is_some())
+            .map(|busy| busy.used + RESUBMIT_AFTER);
+        let idle = self.busy.as_ref().map(|busy| busy.used + IDLE_AFTER);
+        [state, stalled, held, stuck, idle].into_iter().flatten().min()
+    }
+
+    pub(super) fn due(&mut self, now: Instant) {
+        let stall_max = self.core.config.limits.write_stall_max;
+        if self.writer.waiting_since().is_some_and(|since| now >= since + stall_max) {
+            self.note_end(
+                EndReason::WriteStalled,
+                Some("write_stall_max"),
+                format!("no byte taken in {stall_max:?}"),
+            );
+            self.writer.clear();
+            self.abandon(now);
+            return;
+        }
+        match self.state {
+            State::Open => {
+                if self.machine.next_deadline().is_some_and(|at| at <= now) {
+                    let mut staging = Staging::default();
+                    self.feed(Input::Timeout, &mut staging, now);
+                    self.hand_in(&mut staging);
+                }
+                self.forget_if_idle(now);
+            }
+            State::Closing(at) | State::Lingering(at) if at <= now => self.state = State::Closed,
+            State::Closing(_) | State::Lingering(_) | State::Closed => {}
+        }
+    }
+
+    /// Gives back what an idle connection does not need.
+    pub(super) fn forget_if_idle(&mut self, now: Instant) {
+        let Some(busy) = &mut self.busy else { return };
+        if now >= busy.used + IDLE_AFTER {
+            busy.routes.clear();
+        }
+        if busy.is_empty() {
+            self.busy = None;
+        }
+    }
+}
