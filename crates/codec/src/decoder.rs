@@ -4,12 +4,21 @@ use bytes::{Bytes, BytesMut};
 use dunlin_topics::TextRules;
 
 use crate::{
+    buffer::Frame,
     error::{DecodeError, DecodeErrorKind, Fault},
     header::{DecodeLimits, Header, check_first_byte},
     packet::{
-        Packet, PacketRef, PacketType, ack::Ack, auth::Auth, connack::ConnAck, connect::Connect,
-        disconnect::Disconnect, publish::Publish, suback::SubAck, subscribe::Subscribe,
-        unsuback::UnsubAck, unsubscribe::Unsubscribe,
+        Packet, PacketRef, PacketType,
+        ack::Ack,
+        auth::Auth,
+        connack::ConnAck,
+        connect::{Connect, ConnectRef},
+        disconnect::Disconnect,
+        publish::Publish,
+        suback::SubAck,
+        subscribe::Subscribe,
+        unsuback::UnsubAck,
+        unsubscribe::Unsubscribe,
     },
     primitive::{Reader, Varint, fault_at},
     version::Version,
@@ -32,10 +41,15 @@ pub fn decode<'a>(
 ) -> Result<Option<(PacketRef<'a>, usize)>, DecodeError> {
     let Some(front) = Front::read(input, version, limits)? else { return Ok(None) };
     let Some(body) = front.body(input) else { return Ok(None) };
-    match front.decode(body, version, limits.text) {
-        Ok(packet) => Ok(Some((packet, front.header.len))),
-        Err(error) => Err(error),
+    // PUBLISH goes its own way, so that it is built where the caller wants it and never moved.
+    if front.packet == PacketType::Publish {
+        return match Publish::decode(front.first, body, version, limits.text) {
+            Ok(publish) => Ok(Some((Packet::Publish(publish), front.header.len))),
+            Err(fault) => Err(error(fault, front.first, Some(version))),
+        };
     }
+    let packet = front.decode(body, version, limits.text)?;
+    Ok(Some((packet, front.header.len)))
 }
 
 /// Decodes the first packet of a connection, which must be a CONNECT; it says which version it speaks.
@@ -50,7 +64,7 @@ pub fn decode<'a>(
 pub fn decode_connect<'a>(
     input: &'a [u8],
     limits: &DecodeLimits,
-) -> Result<Option<(Connect<&'a [u8]>, usize)>, DecodeError> {
+) -> Result<Option<(ConnectRef<'a>, usize)>, DecodeError> {
     let Some(front) = Front::read_connect(input, limits)? else { return Ok(None) };
     let Some(body) = front.body(input) else { return Ok(None) };
     let connect = front.decode_connect(body, limits.text)?;
@@ -106,7 +120,7 @@ impl Front {
         Some(Reader::new(body, self.header.len))
     }
 
-    #[inline]
+    #[inline(never)]
     fn decode<'a>(
         &self,
         body: Reader<'a>,
@@ -139,7 +153,7 @@ impl Front {
         &self,
         body: Reader<'a>,
         rules: TextRules,
-    ) -> Result<Connect<&'a [u8]>, DecodeError> {
+    ) -> Result<ConnectRef<'a>, DecodeError> {
         Connect::decode(body, rules).map_err(|(fault, version)| error(fault, self.first, version))
     }
 }
@@ -256,17 +270,14 @@ impl Decoder {
             return Err(error);
         }
         let packet = self.decode_front(input);
-        match &packet {
-            Ok(Some(Packet::Connect(connect))) if self.version.is_none() => {
-                self.version = Some(connect.version)
-            }
-            Ok(_) => {}
-            Err(error) => self.failed = Some(*error),
+        if let Err(error) = packet {
+            self.failed = Some(error);
         }
         packet
     }
 
-    fn decode_front(&self, input: &mut BytesMut) -> Result<Option<Packet<Bytes>>, DecodeError> {
+    #[inline]
+    fn decode_front(&mut self, input: &mut BytesMut) -> Result<Option<Packet<Bytes>>, DecodeError> {
         let front = match self.version {
             Some(version) => Front::read(input, version, &self.limits)?,
             None => Front::read_connect(input, &self.limits)?,
@@ -276,10 +287,18 @@ impl Decoder {
         };
         let frame = input.split_to(front.header.len).freeze();
         let Some(body) = front.body(&frame) else { return Ok(None) };
-        let packet = match self.version {
-            Some(version) => front.decode(body, version, self.limits.text)?,
-            None => Packet::Connect(front.decode_connect(body, self.limits.text)?),
+        let Some(version) = self.version else {
+            let connect = front.decode_connect(body, self.limits.text)?;
+            self.version = Some(connect.version);
+            return Ok(Some(Packet::Connect(connect.slice(Frame(&frame)))));
         };
+        if front.packet == PacketType::Publish {
+            return match Publish::decode(front.first, body, version, self.limits.text) {
+                Ok(publish) => Ok(Some(Packet::Publish(publish.slice(Frame(&frame))))),
+                Err(fault) => Err(error(fault, front.first, Some(version))),
+            };
+        }
+        let packet = front.decode(body, version, self.limits.text)?;
         Ok(Some(packet.to_owned_in(&frame)))
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     id::PacketId,
     packet::{PacketType, ack::AckKind},
     primitive::{VARINT_MAX, varint_len},
+    property::writer::PropertyWriter,
     reason::ReasonCode,
     version::Version,
 };
@@ -18,6 +19,9 @@ pub(crate) trait Sink {
 
     /// Length-prefixed text or binary data.
     fn field(&mut self, bytes: &[u8]);
+
+    /// Properties behind their length, which stands there even if it is 0. [MQTT-2.2.2-1]
+    fn properties(&mut self, properties: &impl PropertyWriter);
 
     #[inline]
     fn u8(&mut self, value: u8) {
@@ -82,6 +86,13 @@ impl Sink for Counter {
         self.field_too_long |= bytes.len() > usize::from(u16::MAX);
         self.len += 2 + bytes.len();
     }
+
+    #[inline]
+    fn properties(&mut self, properties: &impl PropertyWriter) {
+        let before = self.len;
+        properties.write(self);
+        self.len += varint_len(self.len - before);
+    }
 }
 
 impl Sink for Vec<u8> {
@@ -96,6 +107,32 @@ impl Sink for Vec<u8> {
         self.u16(bytes.len() as u16);
         self.extend_from_slice(bytes);
     }
+
+    #[inline]
+    fn properties(&mut self, properties: &impl PropertyWriter) {
+        let at = self.len();
+        self.push(0);
+        properties.write(self);
+        let (bytes, len) = varint(self.len() - at - 1);
+        let length = bytes.get(..len).unwrap_or(&bytes);
+        match (length, self.get_mut(at)) {
+            ([byte], Some(place)) => *place = *byte,
+            // Few packets have so many properties that their length takes a second byte.
+            _ => drop(self.splice(at..=at, length.iter().copied())),
+        }
+    }
+}
+
+/// Checks text for a list that is kept as it goes on the wire.
+pub(crate) fn check_field(text: &str) -> Result<(), EncodeError> {
+    if text.len() > usize::from(u16::MAX) {
+        return Err(EncodeError::FieldTooLong);
+    }
+    // [MQTT-1.5.4-2]
+    if text.contains('\0') {
+        return Err(EncodeError::TextNul);
+    }
+    Ok(())
 }
 
 /// A packet that can be written.

@@ -406,6 +406,9 @@ pub enum EncodeError {
     /// Text or binary data is longer than 65,535 bytes.
     #[error("text or binary data is longer than 65,535 bytes")]
     FieldTooLong,
+    /// Text holds U+0000.
+    #[error("text holds U+0000")]
+    TextNul,
     /// The packet, or its properties, are longer than 268,435,455 bytes.
     #[error("packet is longer than 268,435,455 bytes")]
     PacketTooLong,

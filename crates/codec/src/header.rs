@@ -73,11 +73,13 @@ impl Header {
         let Some((_, after)) = input.split_first() else { return Ok(None) };
         match Varint::read(after) {
             Varint::Value(remaining, bytes) => {
-                // [MQTT-3.2.2-15] At most 268,435,460, so no addition overflows.
-                if remaining + 1 + bytes as u32 > limits.packet_size_max {
+                let header_len = 1 + bytes;
+                let len = header_len + remaining as usize;
+                // [MQTT-3.2.2-15]
+                if len > limits.packet_size_max as usize {
                     return Err(fault_at(DecodeErrorKind::PacketTooLarge, 1));
                 }
-                Ok(Some(Self { header_len: 1 + bytes, len: 1 + bytes + remaining as usize }))
+                Ok(Some(Self { header_len, len }))
             }
             Varint::Partial => Ok(None),
             Varint::Invalid => Err(fault_at(DecodeErrorKind::RemainingLength, 1)),
@@ -103,8 +105,23 @@ pub(crate) fn check_first_byte(first: u8, version: Version) -> Result<PacketType
             }
             DecodeErrorKind::FlagsReserved
         }
-        _ if flags == 0 => return Ok(packet),
-        _ => DecodeErrorKind::FlagsReserved,
+        PacketType::Connect
+        | PacketType::ConnAck
+        | PacketType::PubAck
+        | PacketType::PubRec
+        | PacketType::PubComp
+        | PacketType::SubAck
+        | PacketType::UnsubAck
+        | PacketType::PingReq
+        | PacketType::PingResp
+        | PacketType::Disconnect
+        | PacketType::Auth => {
+            // [MQTT-2.1.3-1] [MQTT-2.2.2-1 @3.1.1]
+            if flags == 0 {
+                return Ok(packet);
+            }
+            DecodeErrorKind::FlagsReserved
+        }
     };
     Err(fault_at(kind, 0))
 }

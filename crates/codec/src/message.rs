@@ -7,10 +7,10 @@ use dunlin_topics::{InvalidTopicName, Text, TextRules, TopicName};
 
 use crate::{
     packet::{
-        connect::{Will, WillProperties},
         publish::{Publish, PublishProperties},
+        will::{Will, WillProperties},
     },
-    property::UserProperties,
+    property::user::UserProperties,
     qos::Qos,
 };
 

@@ -24,6 +24,8 @@ pub struct Run<'a> {
     pub frames: usize,
     /// Bytes of the largest of them.
     pub largest: usize,
+    /// Bytes of all their payloads.
+    pub payload: usize,
     /// The topic of all of them, not empty, and not checked.
     pub topic: &'a [u8],
 }
@@ -42,7 +44,13 @@ pub fn publish_run<'a>(
 ) -> Run<'a> {
     let input = input.get(..max_bytes).unwrap_or(input);
     let Some(first) = Head::read(input, version, limits) else { return Run::default() };
-    let mut run = Run { bytes: first.len, frames: 1, largest: first.len, topic: first.topic };
+    let mut run = Run {
+        bytes: first.len,
+        frames: 1,
+        largest: first.len,
+        payload: first.payload_len(),
+        topic: first.topic,
+    };
     let mut previous = first;
     loop {
         let rest = input.get(run.bytes..).unwrap_or_default();
@@ -56,6 +64,7 @@ pub fn publish_run<'a>(
         run.bytes += previous.len;
         run.frames += 1;
         run.largest = run.largest.max(previous.len);
+        run.payload += previous.payload_len();
     }
 }
 
@@ -100,6 +109,11 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    #[inline]
+    const fn payload_len(&self) -> usize {
+        self.len - self.bytes.len()
+    }
+
     /// Reads the head of a whole frame that can be part of a run.
     #[inline]
     fn read(input: &'a [u8], version: Version, limits: &DecodeLimits) -> Option<Self> {

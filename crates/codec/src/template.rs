@@ -10,7 +10,7 @@ use crate::{
     message::{Message, MessageProperties},
     packet::publish,
     primitive::varint_len,
-    property::{PropertySink, id},
+    property::{id, writer::PropertySink},
     qos::Qos,
     version::Version,
 };

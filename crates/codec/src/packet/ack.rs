@@ -9,7 +9,12 @@ use crate::{
     id::PacketId,
     packet::PacketType,
     primitive::Reader,
-    property::{self, PropertyReader, PropertySink, PropertyWriter, UserProperties, id},
+    property::{
+        self, id,
+        reader::PropertyReader,
+        user::UserProperties,
+        writer::{PropertySink, PropertyWriter},
+    },
     reason::ReasonCode,
     version::Version,
 };
@@ -133,7 +138,7 @@ impl<'a> AckProperties<&'a [u8]> {
     }
 }
 
-impl<B: Buffer> PropertyWriter for &AckProperties<B> {
+impl<B: Buffer> PropertyWriter for AckProperties<B> {
     fn write(&self, sink: &mut impl Sink) {
         sink.property_field(id::REASON_STRING, self.reason_string.as_ref());
         sink.user_properties(&self.user_properties);
@@ -164,7 +169,7 @@ impl<B: Buffer> Body for AckBody<'_, B> {
         }
         sink.u8(reason_code.as_u8());
         if !properties.is_empty() {
-            property::write_block(sink, properties);
+            sink.properties(properties);
         }
     }
 }

@@ -8,7 +8,12 @@ use crate::{
     error::{DecodeErrorKind, EncodeError, Fault},
     packet::PacketType,
     primitive::Reader,
-    property::{self, PropertyReader, PropertySink, PropertyWriter, UserProperties, id},
+    property::{
+        self, id,
+        reader::PropertyReader,
+        user::UserProperties,
+        writer::{PropertySink, PropertyWriter},
+    },
     reason::ReasonCode,
     version::Version,
 };
@@ -100,12 +105,12 @@ impl<B: Buffer> Body for Auth<B> {
     fn write(&self, _: Version, sink: &mut impl Sink) {
         if !self.is_shortest() {
             sink.u8(self.reason_code.as_u8());
-            property::write_block(sink, self);
+            sink.properties(self);
         }
     }
 }
 
-impl<B: Buffer> PropertyWriter for &Auth<B> {
+impl<B: Buffer> PropertyWriter for Auth<B> {
     fn write(&self, sink: &mut impl Sink) {
         sink.property_field(id::AUTHENTICATION_METHOD, self.method.as_ref());
         sink.property_field(id::AUTHENTICATION_DATA, self.data.as_ref());

@@ -10,7 +10,12 @@ use crate::{
     error::{DecodeErrorKind, EncodeError, Fault},
     packet::PacketType,
     primitive::{Reader, fault_at},
-    property::{self, PropertyReader, PropertySink, PropertyWriter, UserProperties, id},
+    property::{
+        self, id,
+        reader::PropertyReader,
+        user::UserProperties,
+        writer::{PropertySink, PropertyWriter},
+    },
     qos::Qos,
     reason::ReasonCode,
     version::Version,
@@ -233,7 +238,7 @@ impl<B: Buffer> Body for ConnAck<B> {
         match version {
             Version::V5 => {
                 sink.u8(self.reason_code.as_u8());
-                property::write_block(sink, &self.properties);
+                sink.properties(&self.properties);
             }
             Version::V3_1 | Version::V3_1_1 => {
                 sink.u8(self.reason_code.connect_return_code().unwrap_or_default());
@@ -242,7 +247,7 @@ impl<B: Buffer> Body for ConnAck<B> {
     }
 }
 
-impl<B: Buffer> PropertyWriter for &ConnAckProperties<B> {
+impl<B: Buffer> PropertyWriter for ConnAckProperties<B> {
     fn write(&self, sink: &mut impl Sink) {
         sink.property_u32(id::SESSION_EXPIRY_INTERVAL, self.session_expiry_interval);
         sink.property_u16(id::RECEIVE_MAXIMUM, self.receive_maximum.map(NonZeroU16::get));

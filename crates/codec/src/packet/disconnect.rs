@@ -8,7 +8,12 @@ use crate::{
     error::{EncodeError, Fault},
     packet::PacketType,
     primitive::Reader,
-    property::{self, PropertyReader, PropertySink, PropertyWriter, UserProperties, id},
+    property::{
+        self, id,
+        reader::PropertyReader,
+        user::UserProperties,
+        writer::{PropertySink, PropertyWriter},
+    },
     reason::ReasonCode,
     version::Version,
 };
@@ -103,12 +108,12 @@ impl<B: Buffer> Body for Disconnect<B> {
         }
         sink.u8(self.reason_code.as_u8());
         if has_properties {
-            property::write_block(sink, self);
+            sink.properties(self);
         }
     }
 }
 
-impl<B: Buffer> PropertyWriter for &Disconnect<B> {
+impl<B: Buffer> PropertyWriter for Disconnect<B> {
     fn write(&self, sink: &mut impl Sink) {
         sink.property_u32(id::SESSION_EXPIRY_INTERVAL, self.session_expiry_interval);
         sink.property_field(id::REASON_STRING, self.reason_string.as_ref());

@@ -34,6 +34,7 @@ pub(crate) mod suback;
 pub(crate) mod subscribe;
 pub(crate) mod unsuback;
 pub(crate) mod unsubscribe;
+pub(crate) mod will;
 
 /// The type of a packet.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -101,7 +102,18 @@ impl PacketType {
     pub(crate) const fn first_byte(self) -> u8 {
         let flags = match self {
             Self::PubRel | Self::Subscribe | Self::Unsubscribe => 0b0010,
-            _ => 0,
+            Self::Connect
+            | Self::ConnAck
+            | Self::Publish
+            | Self::PubAck
+            | Self::PubRec
+            | Self::PubComp
+            | Self::SubAck
+            | Self::UnsubAck
+            | Self::PingReq
+            | Self::PingResp
+            | Self::Disconnect
+            | Self::Auth => 0,
         };
         (self as u8) << 4 | flags
     }
@@ -129,12 +141,8 @@ impl fmt::Display for PacketType {
     }
 }
 
-/// Any packet.
+/// Any packet. Nothing in it is boxed, because the borrowed face allocates nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the borrowed face allocates nothing, so it cannot box"
-)]
 pub enum Packet<B: Buffer> {
     /// CONNECT.
     Connect(Connect<B>),

@@ -7,16 +7,22 @@ use bytes::Bytes;
 
 use crate::{
     buffer::{Buffer, Frame},
-    encoder::{Body, Sink},
+    encoder::{Body, Sink, check_field},
     error::{DecodeErrorKind, EncodeError, Fault},
     id::{PacketId, SubscriptionId},
     packet::PacketType,
     primitive::{Reader, fault_at},
-    property::{self, PropertyReader, PropertySink, PropertyWriter, UserProperties},
+    property::{
+        self,
+        reader::PropertyReader,
+        user::UserProperties,
+        writer::{PropertySink, PropertyWriter},
+    },
     qos::Qos,
     version::Version,
 };
 
+const QOS: u8 = 0b11;
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
 
@@ -105,7 +111,7 @@ impl SubscriptionOptions {
             return Err(DecodeErrorKind::SubscriptionOptionsReserved);
         }
         Ok(Self {
-            qos: Qos::from_bits(bits & 0b11).ok_or(DecodeErrorKind::SubscriptionQos)?,
+            qos: Qos::from_bits(bits & QOS).ok_or(DecodeErrorKind::SubscriptionQos)?,
             no_local: bits & NO_LOCAL != 0,
             retain_as_published: bits & RETAIN_AS_PUBLISHED != 0,
             retain_handling: match bits >> 4 & 0b11 {
@@ -150,7 +156,7 @@ impl<'a> SubscribeFilters<&'a [u8]> {
         }
         while !reader.is_empty() {
             // [MQTT-3.8.3-1] [MQTT-3.8.3-1 @3.1.1]
-            reader.text()?;
+            reader.skip_text()?;
             let options_at = reader.offset();
             SubscriptionOptions::decode(reader.u8()?, version)
                 .map_err(|kind| fault_at(kind, options_at))?;
@@ -164,15 +170,13 @@ impl SubscribeFilters<Bytes> {
     ///
     /// # Errors
     ///
-    /// The list is empty, or a filter is longer than 65,535 bytes.
+    /// The list is empty, or a filter is longer than 65,535 bytes or holds U+0000.
     pub fn from_pairs<'p>(
         pairs: impl IntoIterator<Item = (&'p str, SubscriptionOptions)>,
     ) -> Result<Self, EncodeError> {
         let mut block = Vec::new();
         for (filter, options) in pairs {
-            if filter.len() > usize::from(u16::MAX) {
-                return Err(EncodeError::FieldTooLong);
-            }
+            check_field(filter)?;
             block.field(filter.as_bytes());
             block.u8(options.to_bits());
         }
@@ -186,7 +190,7 @@ impl SubscribeFilters<Bytes> {
 impl<B: Buffer> SubscribeFilters<B> {
     /// How many there are; this counts them.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.raw().count()
     }
 
     /// Whether there are none, which no decoded SUBSCRIBE has.
@@ -196,14 +200,17 @@ impl<B: Buffer> SubscribeFilters<B> {
 
     /// Filter and options of each, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, SubscriptionOptions)> + Clone {
+        self.raw().filter_map(|(filter, options)| {
+            Some((core::str::from_utf8(filter).ok()?, SubscriptionOptions::from_bits(options)?))
+        })
+    }
+
+    #[inline]
+    fn raw(&self) -> impl Iterator<Item = (&[u8], u8)> + Clone {
         let block = self.block.as_ref();
         let mut reader = Reader::new(block, block.len());
-        core::iter::from_fn(move || {
-            // The block was checked before, so this ends where the block does.
-            let filter = reader.text().ok()?;
-            let options = SubscriptionOptions::from_bits(reader.u8().ok()?)?;
-            Some((filter, options))
-        })
+        // The block was checked before, so this ends where the block does.
+        core::iter::from_fn(move || Some((reader.binary().ok()?, reader.u8().ok()?)))
     }
 }
 
@@ -225,18 +232,18 @@ impl<B: Buffer> Body for Subscribe<B> {
     fn write(&self, version: Version, sink: &mut impl Sink) {
         sink.u16(self.packet_id.get());
         if version.is_v5() {
-            property::write_block(sink, self);
+            sink.properties(self);
             sink.bytes(self.filters.block.as_ref());
             return;
         }
-        for (filter, options) in self.filters.iter() {
-            sink.field(filter.as_bytes());
-            sink.u8(u8::from(options.qos));
+        for (filter, options) in self.filters.raw() {
+            sink.field(filter);
+            sink.u8(options & QOS);
         }
     }
 }
 
-impl<B: Buffer> PropertyWriter for &Subscribe<B> {
+impl<B: Buffer> PropertyWriter for Subscribe<B> {
     fn write(&self, sink: &mut impl Sink) {
         if let Some(subscription_id) = self.subscription_id {
             sink.subscription_id(subscription_id);

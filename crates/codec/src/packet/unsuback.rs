@@ -9,7 +9,6 @@ use crate::{
     id::PacketId,
     packet::{PacketType, ack::AckProperties, suback::ReasonCodes},
     primitive::Reader,
-    property,
     reason::ReasonCode,
     version::Version,
 };
@@ -63,7 +62,7 @@ impl<B: Buffer> Body for UnsubAck<B> {
     fn write(&self, version: Version, sink: &mut impl Sink) {
         sink.u16(self.packet_id.get());
         if version.is_v5() {
-            property::write_block(sink, &self.properties);
+            sink.properties(&self.properties);
             sink.bytes(self.reason_codes.as_bytes());
         }
     }

@@ -7,12 +7,17 @@ use bytes::Bytes;
 
 use crate::{
     buffer::{Buffer, Frame},
-    encoder::{Body, Sink},
+    encoder::{Body, Sink, check_field},
     error::{DecodeErrorKind, EncodeError, Fault},
     id::PacketId,
     packet::PacketType,
     primitive::Reader,
-    property::{self, PropertyReader, PropertySink, PropertyWriter, UserProperties},
+    property::{
+        self,
+        reader::PropertyReader,
+        user::UserProperties,
+        writer::{PropertySink, PropertyWriter},
+    },
     version::Version,
 };
 
@@ -64,7 +69,7 @@ impl<'a> UnsubscribeFilters<&'a [u8]> {
         }
         while !reader.is_empty() {
             // [MQTT-3.10.3-1] [MQTT-3.10.3-1 @3.1.1]
-            reader.text()?;
+            reader.skip_text()?;
         }
         Ok(Self { block })
     }
@@ -75,15 +80,13 @@ impl UnsubscribeFilters<Bytes> {
     ///
     /// # Errors
     ///
-    /// The list is empty, or a filter is longer than 65,535 bytes.
+    /// The list is empty, or a filter is longer than 65,535 bytes or holds U+0000.
     pub fn from_filters<'p>(
         filters: impl IntoIterator<Item = &'p str>,
     ) -> Result<Self, EncodeError> {
         let mut block = Vec::new();
         for filter in filters {
-            if filter.len() > usize::from(u16::MAX) {
-                return Err(EncodeError::FieldTooLong);
-            }
+            check_field(filter)?;
             block.field(filter.as_bytes());
         }
         if block.is_empty() {
@@ -131,13 +134,13 @@ impl<B: Buffer> Body for Unsubscribe<B> {
     fn write(&self, version: Version, sink: &mut impl Sink) {
         sink.u16(self.packet_id.get());
         if version.is_v5() {
-            property::write_block(sink, &self.user_properties);
+            sink.properties(&self.user_properties);
         }
         sink.bytes(self.filters.block.as_ref());
     }
 }
 
-impl<B: Buffer> PropertyWriter for &UserProperties<B> {
+impl<B: Buffer> PropertyWriter for UserProperties<B> {
     fn write(&self, sink: &mut impl Sink) {
         sink.user_properties(self);
     }
