@@ -37,6 +37,8 @@ pub(crate) enum NotAttached {
     Refused(ReasonCode),
     /// The store failed.
     StoreFailed,
+    /// A hook panicked.
+    HookPanicked,
 }
 
 impl NotAttached {
@@ -45,6 +47,7 @@ impl NotAttached {
             Self::Superseded => EndReason::TakenOver,
             Self::Refused(_) => EndReason::Refused,
             Self::StoreFailed => EndReason::StoreFailed,
+            Self::HookPanicked => EndReason::Panicked,
         }
     }
 }

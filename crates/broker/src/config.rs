@@ -289,8 +289,7 @@ pub struct Limits {
     pub subscriptions_max: u32,
 
     // ---- Queues ----
-    /// QoS 1 and 2 messages waiting for one session. Those sent and not yet acknowledged are bounded by `inflight_max`
-    /// instead. At the limit `overflow` decides.
+    /// Messages waiting for one session, sent but unacknowledged ones included. At the limit `overflow` decides.
     pub queue_messages_max: usize,
     /// Bytes of the messages waiting for one session, each counted in full. At the limit `overflow` decides.
     pub queue_bytes_max: usize,

@@ -24,7 +24,7 @@ use crate::mailbox::{Mailbox, Notice, Patience};
 use crate::metrics::{Counters, DropReason, Metrics, add, sub};
 use crate::persist::{Entry, QueueTarget, Write, in_group, record};
 use crate::policy::Authenticator;
-use crate::queue::Drops;
+use crate::queue::{Drops, Settled};
 use crate::registry::Registry;
 use crate::retained::{Kept, RetainedSet};
 use crate::router::Router;
@@ -337,6 +337,8 @@ impl Core {
         mailbox: &Arc<Mailbox>,
         mut session: Box<Session>,
     ) -> Option<Entry> {
+        // No group is to choose it any more, above all for what it leaves behind.
+        mailbox.set_offline();
         self.leave_groups(mailbox, &mut session);
         let mut out = Outputs::new();
         session.end(&mut out);
@@ -401,6 +403,9 @@ impl Core {
     /// [MQTT-4.8.2-4] [MQTT-4.8.2-5] A QoS 2 message that was begun stays with it.
     pub(crate) fn leave_groups(self: &Arc<Self>, mailbox: &Arc<Mailbox>, session: &mut Session) {
         let mut back = session.take_unacknowledged_shared();
+        let mut settled = Settled::default();
+        back.iter().for_each(|delivery| settled.add(Some(&delivery.message)));
+        mailbox.settle(settled);
         back.extend(mailbox.take_where(|delivery| delivery.origin.is_shared()));
         if back.is_empty() {
             return;

@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 
 use crate::budget::Pressure;
 use crate::core::Core;
-use crate::mailbox::{Mailbox, Patience, Post, Posted, Wire};
+use crate::mailbox::{Mailbox, Patience, Post, Posted, Tally, Wire};
 use crate::metrics::DropReason;
 use crate::persist::{Entry, GroupTarget, PublishEntry, QueueTarget, Write};
 use crate::queue::Drops;
@@ -39,6 +39,8 @@ pub(crate) struct Run<'a> {
     pub(crate) frames: u64,
     /// The largest packet.
     pub(crate) largest: usize,
+    /// Bytes of all payloads.
+    pub(crate) payload: u64,
     pub(crate) version: Version,
 }
 
@@ -125,7 +127,7 @@ impl Staging {
                     self.bytes += run.bytes.len();
                     let post = &mut self.entry(mailbox, wire).post;
                     block.append_to(&mut post.lane, wire);
-                    post.lane_publishes += run.frames;
+                    post.tally.add(Tally { publishes: run.frames, payload: run.payload });
                 }
                 Wire::Offline | Wire::V3 | Wire::V5 | Wire::Messages => {
                     let messages = messages.get_or_insert_with(|| run.messages(core, &route.name));
@@ -149,19 +151,22 @@ impl Staging {
         run: Run<'_>,
         now: Instant,
     ) {
+        // The sum is right, which is what is counted.
+        let average = run.payload / run.frames.max(1);
         for frame in run.split() {
             let Some(member) = group.choose(Qos::AtMostOnce) else {
                 core.counters.drop_many(DropReason::Offline, 1);
                 continue;
             };
             let wire = member.mailbox.wire();
-            let single = Run { bytes: frame, frames: 1, largest: frame.len(), ..run };
+            let single =
+                Run { bytes: frame, frames: 1, largest: frame.len(), payload: average, ..run };
             let plain = member.entry.subscription_id.is_none()
                 && frame.len() < member.mailbox.packet_size_max() as usize;
             if plain && matches!(wire, Wire::V3 | Wire::V5) {
                 let post = &mut self.entry(member.mailbox, wire).post;
                 Block::new(single, false).append_to(&mut post.lane, wire);
-                post.lane_publishes += 1;
+                post.tally.add(Tally { publishes: 1, payload: average });
             } else {
                 for message in single.messages(core, &route.name) {
                     let delivery = member.adapt(group, delivery_of(&message, now));
@@ -285,7 +290,8 @@ impl Staging {
             encode_publish_head(&delivery.message, &hop, version, tail);
             tail.extend_from_slice(&delivery.message.payload);
         });
-        post.lane_publishes += 1;
+        let payload = delivery.message.payload.len() as u64;
+        post.tally.add(Tally { publishes: 1, payload });
     }
 
     /// Stages a message with QoS above 0 for one client's queue, by way of the store if its session is durable.

@@ -25,7 +25,7 @@ use crate::hooks::Client;
 use crate::mailbox::{Collected, Mailbox, Patience, Wants, Wire};
 use crate::metrics::{DropReason, add};
 use crate::policy::Identity;
-use crate::queue::Drops;
+use crate::queue::{Drops, Settled};
 use crate::retained::Replay;
 use crate::router::SubscriptionEntry;
 use crate::share::Group;
@@ -177,6 +177,8 @@ pub struct Subscription {
     replay: Option<Replay>,
     ready: VecDeque<Delivery>,
     ended: bool,
+    /// Messages taken by the program, since the mailbox was told last.
+    settled: Settled,
 }
 
 impl fmt::Debug for Subscription {
@@ -201,6 +203,10 @@ pub(crate) async fn subscribe(
     };
     let filter = SubscriptionFilter::parse(filter.as_bytes(), rules)
         .map_err(|_| SubscribeError::InvalidFilter)?;
+    // The same codes as in SUBACK.
+    if filter.topic_filter().levels().count() > usize::from(core.config.limits.topic_levels_max) {
+        return Err(SubscribeError::Refused(ReasonCode::TopicFilterInvalid));
+    }
     let mut options = wanted.options;
     if core.interests.subscribe {
         let deadline = core.config.limits.hook_deadline;
@@ -248,6 +254,7 @@ pub(crate) async fn subscribe(
         replay,
         ready: VecDeque::new(),
         ended: false,
+        settled: Settled::default(),
     })
 }
 
@@ -275,7 +282,10 @@ impl Subscription {
         }
     }
 
-    fn take(&self, mut delivery: Delivery) -> Option<Received> {
+    fn take(&mut self, mut delivery: Delivery) -> Option<Received> {
+        if delivery.qos > Qos::AtMostOnce {
+            self.settled.add(Some(&delivery.message));
+        }
         let hooked = !self.core.interests.deliver
             || guarded(|| self.core.hooks.on_deliver(&client("in-process"), &mut delivery.message))
                 .unwrap_or(false);
@@ -296,7 +306,8 @@ impl Subscription {
 
     fn collect(&mut self, cx: &Context<'_>) {
         let mut collected = Collected::default();
-        let wants = Wants { lane: true, qos0: AHEAD, quota: AHEAD };
+        let settled = std::mem::take(&mut self.settled);
+        let wants = Wants { lane: true, qos0: AHEAD, quota: AHEAD, settled };
         self.mailbox.collect(cx, wants, &mut collected);
         self.core.budget.change(collected.charge);
         self.mailbox.set_credit(AHEAD);

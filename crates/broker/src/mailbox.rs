@@ -26,7 +26,7 @@ use crate::config::Limits;
 use crate::end::EndReason;
 use crate::metrics::DropReason;
 use crate::persist::answer_parked;
-use crate::queue::{Drops, Offered, Queue};
+use crate::queue::{Drops, Offered, Queue, Settled};
 use crate::retained::Replay;
 
 /// How QoS 0 copies for a receiver are made.
@@ -67,6 +67,8 @@ impl Wire {
 pub(crate) enum Notice {
     /// A message of this publisher is owned: durable where it must be.
     Routed { token: Token, reason: dunlin_codec::ReasonCode },
+    /// The store did not take a message of this publisher.
+    NotStored { token: Token },
     /// A change of this session is durable.
     Durable { token: Token },
     /// The store refused a change of this session.
@@ -114,8 +116,8 @@ struct State {
 struct Lane {
     /// Bounded by `qos0_lane_bytes_hard`.
     chunks: Chunks,
-    /// PUBLISHes in `chunks`.
-    publishes: u64,
+    /// What is in `chunks`.
+    tally: Tally,
     /// Whether the receiver let a publisher wait as long as it may and took nothing: until it takes something again,
     /// nobody waits for it.
     stalled: bool,
@@ -146,8 +148,23 @@ pub(crate) struct Mailbox {
 pub(crate) struct Post {
     /// Encoded for `wire`.
     pub(crate) lane: Chunks,
-    pub(crate) lane_publishes: u64,
+    pub(crate) tally: Tally,
     pub(crate) deliveries: Vec<Delivery>,
+}
+
+/// PUBLISHes that are encoded already, for the counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) publishes: u64,
+    /// Bytes of their payloads.
+    pub(crate) payload: u64,
+}
+
+impl Tally {
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.publishes += other.publishes;
+        self.payload += other.payload;
+    }
 }
 
 /// How posting went.
@@ -544,6 +561,11 @@ impl Mailbox {
         wake(waker);
     }
 
+    /// Messages taken out to be sent are done with, or go elsewhere.
+    pub(crate) fn settle(&self, settled: Settled) {
+        self.lock().queue.settle(settled);
+    }
+
     /// Adds retained messages to be sent; the owner is woken.
     pub(crate) fn add_replays(&self, replays: impl IntoIterator<Item = Replay>) {
         let mut state = self.lock();
@@ -563,6 +585,7 @@ impl Mailbox {
     pub(crate) fn collect(&self, cx: &Context<'_>, wants: Wants, into: &mut Collected) {
         let mut state = self.lock();
         state.signaled = false;
+        state.queue.settle(wants.settled);
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
@@ -574,7 +597,7 @@ impl Mailbox {
             if let Some(mut lane) = state.lane.take() {
                 into.charge -= i64::try_from(lane.chunks.len()).unwrap_or(0);
                 into.lane.append(&mut lane.chunks);
-                into.lane_publishes += lane.publishes;
+                into.tally.add(lane.tally);
                 slowed = lane.slowed;
             }
             for _ in 0..wants.qos0 {
@@ -583,7 +606,7 @@ impl Mailbox {
             }
         }
         for _ in 0..wants.quota {
-            let Some(delivery) = state.queue.pop() else { break };
+            let Some(delivery) = state.queue.pop_to_send() else { break };
             into.deliveries.push(delivery);
         }
         into.left = state.queue.has_qos0() || state.lane.is_some();
@@ -632,6 +655,8 @@ pub(crate) struct Wants {
     pub(crate) qos0: usize,
     /// Messages with QoS above 0.
     pub(crate) quota: usize,
+    /// What the client is done with.
+    pub(crate) settled: Settled,
 }
 
 /// What the owner took.
@@ -640,7 +665,7 @@ pub(crate) struct Collected {
     pub(crate) eviction: Option<EndReason>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) lane: Chunks,
-    pub(crate) lane_publishes: u64,
+    pub(crate) tally: Tally,
     pub(crate) deliveries: Vec<Delivery>,
     /// Whether QoS 0 is left that was not asked for.
     pub(crate) left: bool,
@@ -682,7 +707,7 @@ impl State {
         self.notices = Vec::new();
         let Some(lane) = self.lane.take() else { return Vec::new() };
         self.queue.charge(-i64::try_from(lane.chunks.len()).unwrap_or(0));
-        drops.block(DropReason::Offline, lane.publishes);
+        drops.block(DropReason::Offline, lane.tally.publishes);
         lane.slowed
     }
 }
@@ -720,15 +745,15 @@ impl Lane {
                     .then_some(DropReason::SlowReader),
             }
         };
-        let publishes = std::mem::take(&mut post.lane_publishes);
+        let tally = std::mem::take(&mut post.tally);
         match reason {
             Some(reason) => {
                 post.lane.clear();
-                drops.block(reason, publishes);
+                drops.block(reason, tally.publishes);
             }
             None => {
                 self.chunks.append(&mut post.lane);
-                self.publishes += publishes;
+                self.tally.add(tally);
             }
         }
         Posted::Done

@@ -159,6 +159,8 @@ counters! {
     publish_sent,
     /// Bytes of payload in the PUBLISH packets received.
     publish_bytes_received,
+    /// Bytes of payload in the PUBLISH packets sent.
+    publish_bytes_sent,
     /// PUBLISHes that matched no subscription.
     publish_unmatched,
     /// Subscriptions now, shared ones included.

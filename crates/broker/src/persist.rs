@@ -292,7 +292,7 @@ impl PublishEntry {
             target.take_back();
         }
         // The store has room for no more. [MQTT-4.13.2-1]
-        self.token.map(|(token, _)| Notice::Routed { token, reason: ReasonCode::QuotaExceeded })
+        self.token.map(|(token, _)| Notice::NotStored { token })
     }
 }
 
@@ -331,6 +331,7 @@ pub(crate) fn answer_parked(session: &mut Session, notices: &[Notice]) {
     for notice in notices {
         match *notice {
             Notice::Routed { token, reason } => session.routed(token, reason),
+            Notice::NotStored { token } => session.routed(token, ReasonCode::QuotaExceeded),
             Notice::Durable { token } => session.durable(token),
             Notice::StoreFailed | Notice::PublishWill => {}
         }

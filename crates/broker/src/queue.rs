@@ -41,6 +41,23 @@ impl Drops {
     }
 }
 
+/// Some messages, in number and bytes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Settled {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Settled {
+    /// Adds a message; none is one whose content is not known, and which was never counted.
+    pub(crate) fn add(&mut self, message: Option<&Message>) {
+        if let Some(message) = message {
+            self.messages += 1;
+            self.bytes += message.size();
+        }
+    }
+}
+
 /// What became of a delivery that was offered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Offered {
@@ -63,6 +80,9 @@ pub(crate) struct Queue {
     /// Room taken by messages on their way through the store.
     reserved_messages: usize,
     reserved_bytes: usize,
+    /// Messages that were taken out to be sent and are not acknowledged. They take room too: a client that acknowledges
+    /// nothing must not hold more than one that reads nothing.
+    sent: Settled,
     /// What the broker's budget was charged for this queue.
     charged: i64,
 }
@@ -101,13 +121,15 @@ impl Queue {
     }
 
     fn exceeds(&self, size: usize, limits: &Limits) -> Option<DropReason> {
-        if self.acknowledged.len() + self.unacknowledged.len() + self.reserved_messages
-            >= limits.queue_messages_max
-        {
+        let messages = self.acknowledged.len()
+            + self.unacknowledged.len()
+            + self.reserved_messages
+            + self.sent.messages;
+        if messages >= limits.queue_messages_max {
             return Some(DropReason::QueueMessages);
         }
         // One message of any size fits into an empty queue: its size has its own limit.
-        let bytes = self.bytes();
+        let bytes = self.bytes() + self.sent.bytes;
         (bytes > 0 && bytes + size > limits.queue_bytes_max).then_some(DropReason::QueueBytes)
     }
 
@@ -194,6 +216,19 @@ impl Queue {
         let delivery = self.acknowledged.pop_front()?;
         self.account(&delivery, -1);
         Some(delivery)
+    }
+
+    /// The oldest message with QoS above 0, to be sent: it takes room until it is settled.
+    pub(crate) fn pop_to_send(&mut self) -> Option<Delivery> {
+        let delivery = self.pop()?;
+        self.sent.add(Some(&delivery.message));
+        Some(delivery)
+    }
+
+    /// Messages that were sent are acknowledged, or given up.
+    pub(crate) fn settle(&mut self, settled: Settled) {
+        self.sent.messages = self.sent.messages.saturating_sub(settled.messages);
+        self.sent.bytes = self.sent.bytes.saturating_sub(settled.bytes);
     }
 
     /// The oldest QoS 0 message.

@@ -135,8 +135,10 @@ struct Queues {
 struct Client {
     mailbox: Arc<Mailbox>,
     cursor: Cursor,
-    /// Messages from here on cannot have been sent before the broker stopped.
+    /// Messages from this place on cannot have been sent before the broker stopped, ...
     unsent_from: u64,
+    /// ... nor those that came later than this: the client was away.
+    away_since: Option<UnixMillis>,
 }
 
 impl Queues {
@@ -210,7 +212,9 @@ impl Queues {
             core.timers.schedule(at, &mailbox);
         }
         let unsent_from = first + u64::from(core.config.limits.inflight_max);
-        self.clients.insert(stored.session, Client { mailbox, cursor: stored.cursor, unsent_from });
+        let away_since = stored.record.disconnected_at;
+        let client = Client { mailbox, cursor: stored.cursor, unsent_from, away_since };
+        self.clients.insert(stored.session, client);
     }
 
     fn subscribe(
@@ -259,7 +263,7 @@ impl Queues {
             } else if let Some(client) =
                 self.clients.get(&target.session).filter(|client| client.awaits(target))
             {
-                let sent_before = target.seq < client.unsent_from;
+                let sent_before = client.may_have_been_sent(target, publication.published_at);
                 core.budget.change(client.mailbox.restore(delivery(sent_before, Origin::Plain)));
             }
         }
@@ -278,6 +282,10 @@ impl Queues {
 }
 
 impl Client {
+    fn may_have_been_sent(&self, target: &Target, published_at: UnixMillis) -> bool {
+        target.seq < self.unsent_from && self.away_since.is_none_or(|since| published_at <= since)
+    }
+
     /// Whether the client still has to be sent this message: not acknowledged, and not at the point where only PUBREL is.
     fn awaits(&self, target: &Target) -> bool {
         !self.cursor.is_acknowledged(target.seq) && !self.cursor.is_released(target.seq)

@@ -69,7 +69,7 @@ impl Tree {
             ("publish/messages/sent", metrics.publish_sent.to_string()),
             ("publish/messages/dropped", dropped.to_string()),
             ("publish/bytes/received", metrics.publish_bytes_received.to_string()),
-            ("publish/bytes/sent", metrics.bytes_sent.to_string()),
+            ("publish/bytes/sent", metrics.publish_bytes_sent.to_string()),
             ("subscriptions/count", metrics.subscriptions.to_string()),
             ("shared_subscriptions/count", metrics.subscriptions_shared.to_string()),
             ("retained messages/count", metrics.retained_messages.to_string()),

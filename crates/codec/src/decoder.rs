@@ -173,6 +173,20 @@ pub fn peek_connect_version(input: &[u8]) -> Option<Version> {
     }
 }
 
+/// The protocol level byte of a CONNECT, whatever it and the name before it are; `None` if it is not there.
+///
+/// For the answer to a client whose version is not known: one of 3.x understands the CONNACK of 3.x only.
+#[must_use]
+pub fn peek_connect_level(input: &[u8]) -> Option<u8> {
+    let (first, after) = input.split_first()?;
+    if *first != PacketType::Connect.first_byte() {
+        return None;
+    }
+    let Varint::Value(_, len) = Varint::read(after) else { return None };
+    let (name_len, rest) = after.get(len..)?.split_first_chunk()?;
+    rest.get(usize::from(u16::from_be_bytes(*name_len))).copied()
+}
+
 enum Peek {
     Known(Version),
     Unknown,

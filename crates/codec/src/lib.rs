@@ -23,7 +23,9 @@ mod template;
 mod version;
 
 pub use crate::buffer::Buffer;
-pub use crate::decoder::{Decoder, decode, decode_connect, peek_connect_version};
+pub use crate::decoder::{
+    Decoder, decode, decode_connect, peek_connect_level, peek_connect_version,
+};
 pub use crate::encoder::encode_ack;
 pub use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use crate::header::{DecodeLimits, FrameLen, frame_len};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use dunlin_codec::Qos;
+use dunlin_codec::{Qos, ReasonCode, Version};
 use dunlin_session::{Connection, Delivery, Input};
 
 use crate::end::EndReason;
@@ -35,10 +35,11 @@ impl Driver {
         let room = self.writer.len() < WRITER_AHEAD;
         let quota =
             if room { usize::from(self.machine.send_quota()).min(DELIVERIES_MAX) } else { 0 };
-        let wants = Wants { lane: room, qos0: DELIVERIES_MAX, quota };
+        let settled = std::mem::take(&mut self.settled);
+        let wants = Wants { lane: room, qos0: DELIVERIES_MAX, quota, settled };
         mailbox.collect(cx, wants, collected);
         self.core.budget.change(collected.charge);
-        self.writer.append(&mut collected.lane, std::mem::take(&mut collected.lane_publishes));
+        self.writer.append(&mut collected.lane, std::mem::take(&mut collected.tally));
         self.waiting = collected.waiting;
         self.queued = collected.queued;
         self.left = collected.left;
@@ -61,6 +62,12 @@ impl Driver {
             Notice::Routed { token, reason } => {
                 self.feed(Input::Routed { token, reason }, staging, now)
             }
+            // [MQTT-4.3.2-4] What is not stored is not acknowledged. 5.0 can say why [MQTT-4.13.2-1]; before it, only the end
+            // of the connection says that the message has to be sent again. [MQTT-4.8.0-2 @3.1.1]
+            Notice::NotStored { token } if self.machine.version() == Some(Version::V5) => {
+                self.feed(Input::Routed { token, reason: ReasonCode::QuotaExceeded }, staging, now);
+            }
+            Notice::NotStored { .. } => self.evict(EndReason::StoreFailed, staging, now),
             Notice::Durable { token } => match self.take_request(token) {
                 Some(request) => self.request_durable(request, staging, now),
                 None => self.feed(Input::Durable { token }, staging, now),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use std::pin::Pin;
 
-use dunlin_codec::{DecodeError, ReasonCode, Version};
+use dunlin_codec::{DecodeError, ReasonCode, Version, peek_connect_level};
 use dunlin_session::{Cause, End, Input, Outputs, Violation};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -42,7 +42,14 @@ impl EndNote {
 }
 
 impl Driver {
-    pub(super) fn malformed(&mut self, error: DecodeError, staging: &mut Staging, now: Instant) {
+    pub(super) fn malformed(
+        &mut self,
+        error: DecodeError,
+        input: &[u8],
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        self.refused_as = error.version().unwrap_or_else(|| version_that_understands(input));
         let mut out = Outputs::new();
         self.machine.violated(Violation::from(error), now, &mut out);
         self.carry_out_all(&mut out, staging, now);
@@ -227,6 +234,15 @@ impl Drop for Driver {
         {
             add(&self.core.counters.hook_panics, 1);
         }
+    }
+}
+
+/// The version in whose form a CONNECT that could not be read is refused. [MQTT-3.1.2-2] [MQTT-3.1.2-2 @3.1.1]
+fn version_that_understands(input: &[u8]) -> Version {
+    // The highest bit of the level marks bridges, in a convention older than 5.0.
+    match peek_connect_level(input).map(|level| level & 0x7F) {
+        Some(..5) => Version::V3_1_1,
+        Some(5..) | None => Version::V5,
     }
 }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use dunlin_codec::{DecodeLimits, ReasonCode, Version};
+use dunlin_codec::{DecodeLimits, Qos, ReasonCode, Version};
 use dunlin_session::{Connection, Input, Output, Outputs};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -38,6 +38,7 @@ use crate::listen::Listener;
 use crate::mailbox::{Collected, Mailbox};
 use crate::metrics::{DropReason, add};
 use crate::persist::Entry;
+use crate::queue::Settled;
 
 use batch::Busy;
 use delivering::REPLAY_QUEUE_MAX;
@@ -99,6 +100,10 @@ pub(crate) struct Driver {
     started: Instant,
     packets_received: u64,
     bytes_received: u64,
+    /// The version in which a client is refused whose CONNECT could not be read.
+    refused_as: Version,
+    /// Messages with QoS above 0 that the client is done with, since the mailbox was told last.
+    settled: Settled,
     /// Why the broker closed it, if it did.
     evicted: Option<EndReason>,
     ended: Option<Box<EndNote>>,
@@ -156,6 +161,8 @@ impl Driver {
             started: now,
             packets_received: 0,
             bytes_received: 0,
+            refused_as: Version::V5,
+            settled: Settled::default(),
             evicted: None,
             ended: None,
         }
@@ -260,6 +267,7 @@ impl Driver {
             Output::Ack(ack) => self.writer.acknowledgement(ack, self.version()),
             Output::Publish(outgoing) => self.writer.publish(&outgoing, self.version()),
             Output::Completed(completed) => {
+                self.settled.add(completed.message.as_deref());
                 if let dunlin_session::Origin::Shared { group, seq } = completed.origin {
                     self.core.group_acknowledged(group, seq);
                 }
@@ -286,6 +294,9 @@ impl Driver {
                 }
             }
             Output::Dropped(dropped) => {
+                if dropped.delivery.qos > Qos::AtMostOnce {
+                    self.settled.add(Some(&dropped.delivery.message));
+                }
                 if let Some(mailbox) = &self.mailbox {
                     self.core.delivery_dropped(mailbox, &dropped);
                 }
@@ -307,8 +318,7 @@ impl Driver {
     }
 
     pub(super) fn version(&self) -> Version {
-        // Only a client whose CONNECT could not be read has none, and it is sent nothing but what 5.0 can say.
-        self.machine.version().unwrap_or(Version::V5)
+        self.machine.version().unwrap_or(self.refused_as)
     }
 
     pub(super) fn client_id(&self) -> &str {

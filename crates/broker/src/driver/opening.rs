@@ -177,11 +177,11 @@ impl Driver {
                 client.as_ref().map_or_else(String::new, |client| client.identity.user.clone());
             if let Some(client) = client.as_deref().filter(|_| core.interests.connect) {
                 let deadline = core.config.limits.hook_deadline;
-                tokio::time::timeout(deadline, Guarded(core.hooks.on_connect(client)))
-                    .await
-                    .unwrap_or(Some(Err(ReasonCode::ServerBusy)))
-                    .unwrap_or(Err(ReasonCode::UnspecifiedError))
-                    .map_err(NotAttached::Refused)?;
+                match tokio::time::timeout(deadline, Guarded(core.hooks.on_connect(client))).await {
+                    Ok(Some(verdict)) => verdict.map_err(NotAttached::Refused)?,
+                    Ok(None) => return Err(NotAttached::HookPanicked),
+                    Err(_) => return Err(NotAttached::Refused(ReasonCode::ServerBusy)),
+                }
             }
             attach(core, request, user).await
         }))));
@@ -200,6 +200,10 @@ impl Driver {
                     NotAttached::Refused(reason) => reason,
                     NotAttached::Superseded => ReasonCode::ServerBusy,
                     NotAttached::StoreFailed => ReasonCode::ServerUnavailable,
+                    NotAttached::HookPanicked => {
+                        add(&self.core.counters.hook_panics, 1);
+                        ReasonCode::UnspecifiedError
+                    }
                 };
                 self.evicted = Some(error.end_reason());
                 self.feed(Input::Close(Cause::Reason(reason)), staging, now);

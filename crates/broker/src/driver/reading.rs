@@ -91,7 +91,8 @@ impl Driver {
             Ok(FrameLen::Partial { needed: Some(needed) }) => needed,
             Ok(_) => kept + buffers::BUFFER_BYTES,
             Err(error) => {
-                self.malformed(error, staging, now);
+                let kept = std::mem::take(&mut self.partial);
+                self.malformed(error, &kept, staging, now);
                 return true;
             }
         };
@@ -155,7 +156,7 @@ impl Driver {
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        self.malformed(error, staging, now);
+                        self.malformed(error, rest, staging, now);
                         break;
                     }
                 }
@@ -205,11 +206,16 @@ impl Driver {
             add(&core.counters.publish_unmatched, frames);
         }
         let bytes = input.get(..run.bytes)?;
-        staging.run(core, route, Run { bytes, frames, largest: run.largest, version }, now);
+        staging.run(
+            core,
+            route,
+            Run { bytes, frames, largest: run.largest, payload: run.payload as u64, version },
+            now,
+        );
         self.machine.touch(now);
         received.packets += frames;
         received.publishes += frames;
-        received.publish_bytes += run.bytes as u64;
+        received.publish_bytes += run.payload as u64;
         Some(run.bytes)
     }
 }

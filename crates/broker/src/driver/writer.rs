@@ -10,6 +10,7 @@ use dunlin_session::{Acknowledgement, Outgoing};
 use tokio::net::TcpStream;
 
 use crate::chunks::Chunks;
+use crate::mailbox::Tally;
 use crate::metrics::{Counters, add};
 
 /// Pieces given to the kernel in one call.
@@ -24,10 +25,11 @@ pub(super) struct Writer {
     /// When the socket last took something, or bytes began to wait for it.
     waiting_since: Option<Instant>,
     pub(super) packets: u64,
-    publishes: u64,
+    /// What the broker's counters do not have.
+    tally: Tally,
     pub(super) bytes: u64,
-    /// Of these, what the broker's counters have.
-    reported: (u64, u64, u64),
+    /// Of packets and bytes, what the broker's counters have.
+    reported: (u64, u64),
 }
 
 impl Writer {
@@ -45,10 +47,10 @@ impl Writer {
     }
 
     /// Moves encoded PUBLISHes behind what is there.
-    pub(super) fn append(&mut self, lane: &mut Chunks, publishes: u64) {
+    pub(super) fn append(&mut self, lane: &mut Chunks, tally: Tally) {
         self.chunks.append(lane);
-        self.packets += publishes;
-        self.publishes += publishes;
+        self.packets += tally.publishes;
+        self.tally.add(tally);
     }
 
     pub(super) fn packet(&mut self, packet: &Packet<Bytes>, version: Version) {
@@ -87,7 +89,7 @@ impl Writer {
             self.chunks.push_shared(&message.payload);
         }
         self.packets += 1;
-        self.publishes += 1;
+        self.tally.add(Tally { publishes: 1, payload: message.payload.len() as u64 });
     }
 
     /// Writes as much as the socket takes. Ready when nothing is left.
@@ -126,14 +128,17 @@ impl Writer {
 
     /// Adds what was written since this was called last.
     pub(super) fn report(&mut self, counters: &Counters) {
-        let now = (self.packets, self.publishes, self.bytes);
-        if now == self.reported {
+        let packets = self.packets - self.reported.0;
+        let bytes = self.bytes - self.reported.1;
+        if packets == 0 && bytes == 0 {
             return;
         }
-        let (packets, publishes, bytes) = std::mem::replace(&mut self.reported, now);
-        add(&counters.packets_sent, self.packets - packets);
-        add(&counters.publish_sent, self.publishes - publishes);
-        add(&counters.bytes_sent, self.bytes - bytes);
+        self.reported = (self.packets, self.bytes);
+        let Tally { publishes, payload } = std::mem::take(&mut self.tally);
+        add(&counters.packets_sent, packets);
+        add(&counters.bytes_sent, bytes);
+        add(&counters.publish_sent, publishes);
+        add(&counters.publish_bytes_sent, payload);
     }
 
     pub(super) fn clear(&mut self) {
