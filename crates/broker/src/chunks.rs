@@ -93,7 +93,7 @@ impl Chunks {
                     self.extend(&bytes);
                     buffers::give(bytes);
                 }
-                chunk => {
+                chunk @ (Chunk::Own(_) | Chunk::Shared(_)) => {
                     self.bytes += chunk.as_slice().len();
                     self.list.push_back(chunk);
                 }

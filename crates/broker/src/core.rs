@@ -363,7 +363,21 @@ impl Core {
             Output::PublishWill(message) => self.publish_will(&message, mailbox),
             Output::Dropped(dropped) => self.delivery_dropped(mailbox, &dropped),
             Output::Persist { change, .. } => self.forget(self.change_of(mailbox, change)),
-            _ => {}
+            // Only a connection has these.
+            Output::Authenticate(_)
+            | Output::Attach(_)
+            | Output::Send(_)
+            | Output::Ack(_)
+            | Output::PingResp
+            | Output::Publish(_)
+            | Output::Route(_)
+            | Output::PublishRefused { .. }
+            | Output::Subscribe { .. }
+            | Output::Unsubscribe { .. }
+            | Output::Completed(_)
+            | Output::RefusalsHidden(_)
+            | Output::Ended
+            | Output::Close(_) => {}
         }
     }
 

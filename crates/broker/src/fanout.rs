@@ -194,7 +194,7 @@ impl Staging {
         }
         let mut groups = Vec::new();
         for group in &route.groups {
-            groups.extend(self.to_group(core, group, message, now));
+            groups.extend(self.share(core, group, message, now));
         }
         // [MQTT-4.3.2-4] Nobody is left out: the acknowledgement says so where nobody was there.
         let reason =
@@ -295,7 +295,7 @@ impl Staging {
     }
 
     /// Stages a message with QoS above 0 for one client's queue, by way of the store if its session is durable.
-    pub(crate) fn to_queue(&mut self, core: &Core, mailbox: &Arc<Mailbox>, delivery: Delivery) {
+    pub(crate) fn queue(&mut self, core: &Core, mailbox: &Arc<Mailbox>, delivery: Delivery) {
         if !mailbox.is_durable() {
             self.delivery(core, Arc::clone(mailbox), delivery);
             return;
@@ -315,7 +315,7 @@ impl Staging {
     }
 
     /// Stages a message for one member of a group; gives it back if it has to go through the store first.
-    fn to_group(
+    fn share(
         &mut self,
         core: &Core,
         group: &Arc<Group>,

@@ -277,7 +277,7 @@ impl PublishEntry {
         self.groups.push(GroupTarget { group, delivery });
     }
 
-    fn finished(self: Box<Self>, core: &Arc<Core>, arrivals: &mut Arrivals) -> Option<Notice> {
+    fn finished(self, core: &Arc<Core>, arrivals: &mut Arrivals) -> Option<Notice> {
         for target in self.targets {
             arrivals.add(target);
         }
@@ -287,7 +287,7 @@ impl PublishEntry {
         self.token.map(|(token, reason)| Notice::Routed { token, reason })
     }
 
-    fn failed(self: Box<Self>) -> Option<Notice> {
+    fn failed(self) -> Option<Notice> {
         for target in &self.targets {
             target.take_back();
         }

@@ -155,7 +155,7 @@ impl Driver {
                 self.deliver(&mailbox, delivery, staging, now);
             } else {
                 self.queued += 1;
-                staging.to_queue(&self.core, &mailbox, delivery);
+                staging.queue(&self.core, &mailbox, delivery);
             }
         }
     }

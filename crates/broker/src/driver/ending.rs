@@ -66,7 +66,15 @@ impl Driver {
             EndReason::ShuttingDown => Cause::ShuttingDown,
             EndReason::QueueOverflow => Cause::Reason(ReasonCode::QuotaExceeded),
             EndReason::Kicked => Cause::Reason(ReasonCode::AdministrativeAction),
-            _ => Cause::Reason(ReasonCode::UnspecifiedError),
+            EndReason::StoreFailed
+            | EndReason::Panicked
+            | EndReason::ClientDisconnected
+            | EndReason::ConnectionLost
+            | EndReason::KeepAliveTimeout
+            | EndReason::ConnectTimeout
+            | EndReason::Violation
+            | EndReason::Refused
+            | EndReason::WriteStalled => Cause::Reason(ReasonCode::UnspecifiedError),
         };
         self.feed(Input::Close(cause), staging, now);
     }
@@ -258,10 +266,12 @@ fn describe(
         }
         End::Lost => (EndReason::ConnectionLost, None, String::new()),
         End::Violated(violation) => {
-            let reason = match violation {
-                Violation::KeepAliveTimeout { .. } => EndReason::KeepAliveTimeout,
-                Violation::ConnectTimeout => EndReason::ConnectTimeout,
-                _ => EndReason::Violation,
+            let reason = if matches!(violation, Violation::KeepAliveTimeout { .. }) {
+                EndReason::KeepAliveTimeout
+            } else if violation == Violation::ConnectTimeout {
+                EndReason::ConnectTimeout
+            } else {
+                EndReason::Violation
             };
             (reason, Some(violation.spec(version)), violation.to_string())
         }

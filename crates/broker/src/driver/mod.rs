@@ -256,12 +256,11 @@ impl Driver {
     ) {
         match output {
             Output::Route(route) => {
-                if let Some((token, reason)) = self.route(route, staging, now) {
-                    if let Err(violation) =
+                if let Some((token, reason)) = self.route(route, staging, now)
+                    && let Err(violation) =
                         self.machine.handle(Input::Routed { token, reason }, now, out)
-                    {
-                        self.machine.violated(violation, now, out);
-                    }
+                {
+                    self.machine.violated(violation, now, out);
                 }
             }
             Output::Ack(ack) => self.writer.acknowledgement(ack, self.version()),

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use dunlin_codec::{DecodeError, FrameLen, Packet, decode, decode_connect, frame_len, publish_run};
+use dunlin_codec::{
+    DecodeError, FrameLen, Packet, PacketRef, decode, decode_connect, frame_len, publish_run,
+};
 use dunlin_session::{Input, Outputs};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -19,6 +21,9 @@ use super::{Driver, State};
 const RUN_BYTES_MAX: usize = 64 * 1024;
 /// Bytes waiting in the writer from which on the client is not read: it sends requests and does not take the answers.
 const WRITER_MAX: usize = 1024 * 1024;
+
+/// A packet and the bytes it took.
+type Decoded<'a> = (PacketRef<'a>, usize);
 
 impl Driver {
     /// One read and what follows from it; `true` if there may be more.
@@ -173,10 +178,7 @@ impl Driver {
         }
     }
 
-    fn decode<'a>(
-        &self,
-        input: &'a [u8],
-    ) -> Result<Option<(Packet<&'a [u8]>, usize)>, DecodeError> {
+    fn decode<'a>(&self, input: &'a [u8]) -> Result<Option<Decoded<'a>>, DecodeError> {
         match self.machine.version() {
             Some(version) => decode(input, version, &self.limits),
             None => Ok(decode_connect(input, &self.limits)?
