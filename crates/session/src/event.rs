@@ -1,5 +1,6 @@
 //! What goes into the machine, and what comes out of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,7 +8,6 @@ use dunlin_codec::{
     AckKind, ClientId, Message, Packet, PacketId, PacketRef, Publish, Qos, ReasonCode,
     SubscriptionFilter, SubscriptionId, SubscriptionOptions, Text, TopicName, Version,
 };
-use smallvec::SmallVec;
 
 use crate::delivery::{Completed, Delivery, Dropped, Outgoing};
 use crate::error::Violation;
@@ -318,16 +318,13 @@ pub enum End {
     Closed(ReasonCode),
 }
 
-/// Outputs in their order, to be taken out by the caller. Lives as long as the bytes that the packets borrow from.
+/// Outputs in their order, to be taken out by the caller. Lives as long as the bytes that the packets borrow from, so
+/// usually for one read; [`recycle`](Self::recycle) passes its memory on to the next.
 #[derive(Debug, Default)]
-pub struct Outputs<'a> {
-    items: SmallVec<[Option<Output<'a>>; 4]>,
-    /// Items before this one are taken.
-    taken: usize,
-}
+pub struct Outputs<'a>(VecDeque<Output<'a>>);
 
 impl<'a> Outputs<'a> {
-    /// Room for outputs.
+    /// Room for outputs. Owns no memory until the first one.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -336,31 +333,34 @@ impl<'a> Outputs<'a> {
     /// Puts one behind the others.
     #[inline]
     pub fn push(&mut self, output: Output<'a>) {
-        self.items.push(Some(output));
+        self.0.push_back(output);
     }
 
     /// Takes the first one. Others may be pushed in between.
     #[inline]
     pub fn pop(&mut self) -> Option<Output<'a>> {
-        let output = self.items.get_mut(self.taken)?.take();
-        self.taken += 1;
-        if self.taken == self.items.len() {
-            self.items.clear();
-            self.taken = 0;
-        }
-        output
+        self.0.pop_front()
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.items.len() - self.taken
+        self.0.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_empty()
+    }
+
+    /// The same memory, empty, for outputs that borrow from elsewhere.
+    #[must_use]
+    pub fn recycle<'b>(mut self) -> Outputs<'b> {
+        self.0.clear();
+        // Collecting a vector's own iterator keeps its allocation, although the types differ by a lifetime.
+        let empty: Vec<Output<'b>> = Vec::from(self.0).into_iter().map_while(|_| None).collect();
+        Outputs(empty.into())
     }
 }
 
