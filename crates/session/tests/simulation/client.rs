@@ -125,7 +125,7 @@ impl Client {
 
     /// Lowest free in some windows, counting up in others.
     fn free_id(&mut self, rng: &mut Rng) -> PacketId {
-        if self.window % 2 == 0 && !rng.one_in(10) {
+        if self.window.is_multiple_of(2) && !rng.one_in(10) {
             self.last_id = 0;
         }
         loop {
@@ -141,7 +141,7 @@ impl Client {
         let mut properties = PublishProperties::default();
         let mut topic = topic_of(number);
         // One topic goes by an alias once it is set.
-        if self.version.is_v5() && number % 5 == 0 {
+        if self.version.is_v5() && number.is_multiple_of(5) {
             properties.topic_alias = TopicAlias::new(7);
             if self.aliases_set {
                 topic.clear();

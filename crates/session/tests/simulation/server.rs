@@ -109,7 +109,7 @@ impl Server {
         let Some(mut connection) = self.connection.take() else { return };
         let mut out = Outputs::new();
         connection.handle(Input::Lost, now, &mut out).unwrap();
-        self.session = connection.detach().or(self.session.take());
+        self.session = connection.detach().or_else(|| self.session.take());
     }
 
     /// Everything but the disk is lost.
