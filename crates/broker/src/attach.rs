@@ -189,7 +189,7 @@ pub(crate) fn park(
     let due = session.next_deadline();
     add(&core.counters.sessions_parked, 1);
     let mut drops = Drops::default();
-    core.budget.change(mailbox.park(session, &mut drops));
+    core.charge(mailbox.park(session, &mut drops));
     core.report(mailbox, drops);
     if let Some(at) = due {
         core.timers.schedule(at, mailbox);

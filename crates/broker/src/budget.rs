@@ -24,6 +24,32 @@ pub(crate) enum Pressure {
     RefuseAll,
 }
 
+/// What queues and lanes took in, or gave back, since they were asked last.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Charge {
+    /// Bytes for the budget, where a large payload counts once, with its allocation.
+    pub(crate) budget: i64,
+    /// Messages with QoS above 0.
+    pub(crate) messages: i64,
+    /// Bytes, each message in full.
+    pub(crate) bytes: i64,
+}
+
+impl Charge {
+    /// So many encoded bytes more, or less.
+    pub(crate) fn of_bytes(bytes: i64) -> Self {
+        Self { budget: bytes, messages: 0, bytes }
+    }
+}
+
+impl std::ops::AddAssign for Charge {
+    fn add_assign(&mut self, other: Self) {
+        self.budget += other.budget;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
+
 /// Bytes in use, against the most that may be.
 #[derive(Debug)]
 pub(crate) struct Budget {

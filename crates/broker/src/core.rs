@@ -15,13 +15,13 @@ use dunlin_topics::{SharedFilter, SubscriptionFilter};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Charge};
 use crate::config::Config;
 use crate::fanout::{Routed, Source, Staging, expires_at};
 use crate::hooks::{Hooks, Interests};
 use crate::janitor::Timers;
 use crate::mailbox::{Mailbox, Notice, Patience};
-use crate::metrics::{Counters, DropReason, Metrics, add, sub};
+use crate::metrics::{Counters, DropReason, Metrics, add, shift, sub};
 use crate::persist::{Entry, QueueTarget, Write, in_group, record};
 use crate::policy::Authenticator;
 use crate::queue::{Drops, Settled};
@@ -75,6 +75,15 @@ impl Core {
         let payload = self.budget.own(publish.payload);
         let head = Publish { payload: &[][..], ..publish.clone() };
         Message { payload, ..Message::copy_from(&head, topic) }
+    }
+
+    /// Takes account of what queues and lanes took in or gave back. Once per batch.
+    pub(crate) fn charge(&self, charge: Charge) {
+        if charge != Charge::default() {
+            self.budget.change(charge.budget);
+            shift(&self.counters.queued_messages, charge.messages);
+            shift(&self.counters.queued_bytes, charge.bytes);
+        }
     }
 
     /// A payload in an allocation of its own size.
@@ -349,7 +358,7 @@ impl Core {
             self.unsubscribe(filter, mailbox);
         }
         let mut drops = Drops::default();
-        self.budget.change(mailbox.end(&mut drops));
+        self.charge(mailbox.end(&mut drops));
         self.report(mailbox, drops);
         self.namespace.registry.remove(mailbox);
         mailbox
@@ -501,11 +510,6 @@ impl Core {
         let mut metrics = self.counters.snapshot();
         metrics.retained_messages = self.namespace.retained.len();
         metrics.retained_bytes = self.namespace.retained.bytes();
-        self.namespace.registry.for_each(|mailbox| {
-            let (messages, bytes) = mailbox.queued();
-            metrics.queued_messages += messages as u64;
-            metrics.queued_bytes += bytes as u64;
-        });
         metrics
     }
 

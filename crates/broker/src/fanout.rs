@@ -16,7 +16,7 @@ use dunlin_session::{Delivery, Origin, SubscriptionIds, Token};
 use dunlin_store::SessionNo;
 use hashbrown::HashMap;
 
-use crate::budget::Pressure;
+use crate::budget::{Charge, Pressure};
 use crate::core::Core;
 use crate::mailbox::{Mailbox, Patience, Post, Posted, Tally, Wire};
 use crate::metrics::DropReason;
@@ -348,7 +348,7 @@ impl Staging {
     ) {
         self.index.clear();
         self.bytes = 0;
-        let mut charge = 0;
+        let mut charge = Charge::default();
         for mut staged in self.entries.drain(..) {
             let mut drops = Drops::default();
             let limits = &core.config.limits;
@@ -362,7 +362,7 @@ impl Staging {
                 Posted::Done => {}
             }
         }
-        core.budget.change(charge);
+        core.charge(charge);
     }
 
     /// What has to go through the store, as one submission.

@@ -131,7 +131,7 @@ fn due(core: &Arc<Core>, mailbox: &Arc<Mailbox>, now: Instant) {
         core.parked_output(mailbox, output);
     }
     let mut drops = Drops::default();
-    core.budget.change(mailbox.drop_expired(now, &mut drops));
+    core.charge(mailbox.drop_expired(now, &mut drops));
     core.report(mailbox, drops);
     if let Some(at) = next {
         core.timers.schedule(at.max(now + Duration::from_millis(1)), mailbox);

@@ -309,7 +309,7 @@ impl Subscription {
         let settled = std::mem::take(&mut self.settled);
         let wants = Wants { lane: true, qos0: AHEAD, quota: AHEAD, settled };
         self.mailbox.collect(cx, wants, &mut collected);
-        self.core.budget.change(collected.charge);
+        self.core.charge(collected.charge);
         self.mailbox.set_credit(AHEAD);
         self.ready.extend(collected.deliveries);
         self.ended |= collected.eviction.is_some();
@@ -359,7 +359,7 @@ impl Drop for Subscription {
         }
         self.core.unsubscribe(&self.filter, &self.mailbox);
         let mut drops = Drops::default();
-        self.core.budget.change(self.mailbox.end(&mut drops));
+        self.core.charge(self.mailbox.end(&mut drops));
         self.core.report(&self.mailbox, drops);
     }
 }

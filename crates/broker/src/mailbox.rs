@@ -21,6 +21,7 @@ use dunlin_session::{Delivery, Session, Token};
 use dunlin_store::SessionNo;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::budget::Charge;
 use crate::chunks::Chunks;
 use crate::config::Limits;
 use crate::end::EndReason;
@@ -365,7 +366,7 @@ impl Mailbox {
     }
 
     /// The owner gives the session back, to be claimed again. What only a Network Connection could take is dropped.
-    pub(crate) fn park(&self, mut session: Box<Session>, drops: &mut Drops) -> i64 {
+    pub(crate) fn park(&self, mut session: Box<Session>, drops: &mut Drops) -> Charge {
         let mut state = self.lock();
         self.set_offline();
         answer_parked(&mut session, &state.notices);
@@ -380,7 +381,7 @@ impl Mailbox {
     }
 
     /// Marks the session's end: nothing is taken in any more, what waits is dropped and counted.
-    pub(crate) fn end(&self, drops: &mut Drops) -> i64 {
+    pub(crate) fn end(&self, drops: &mut Drops) -> Charge {
         let mut state = self.lock();
         self.set_offline();
         let slowed = state.disconnected(drops);
@@ -442,14 +443,14 @@ impl Mailbox {
         patience: Patience<'_>,
         limits: &Limits,
         drops: &mut Drops,
-    ) -> (Posted, i64) {
+    ) -> (Posted, Charge) {
         let mut state = self.lock();
         if matches!(state.owner, Owner::Ended) {
             post.lane.clear();
             post.deliveries.clear();
-            return (Posted::Done, 0);
+            return (Posted::Done, Charge::default());
         }
-        let mut charge = 0;
+        let mut charge = Charge::default();
         for mut delivery in post.deliveries.drain(..) {
             if delivery.qos > dunlin_codec::Qos::AtMostOnce {
                 state.last_seq += 1;
@@ -466,7 +467,7 @@ impl Mailbox {
             let lane = state.lane.get_or_insert_default();
             let before = lane.chunks.len();
             posted = lane.take(post, same_wire, patience, limits, drops);
-            charge = i64::try_from(lane.chunks.len() - before).unwrap_or(0);
+            charge = Charge::of_bytes(i64::try_from(lane.chunks.len() - before).unwrap_or(0));
         }
         charge += state.queue.take_charge();
         let waker = state.signal();
@@ -509,7 +510,7 @@ impl Mailbox {
     }
 
     /// Takes in numbered messages that are durable now.
-    pub(crate) fn post_durable(&self, deliveries: impl IntoIterator<Item = Delivery>) -> i64 {
+    pub(crate) fn post_durable(&self, deliveries: impl IntoIterator<Item = Delivery>) -> Charge {
         let mut state = self.lock();
         let ended = matches!(state.owner, Owner::Ended);
         for delivery in deliveries {
@@ -541,7 +542,7 @@ impl Mailbox {
     }
 
     /// Queues messages restored from the store.
-    pub(crate) fn restore(&self, delivery: Delivery) -> i64 {
+    pub(crate) fn restore(&self, delivery: Delivery) -> Charge {
         let mut state = self.lock();
         state.last_seq = state.last_seq.max(delivery.seq);
         state.queue.push(delivery);
@@ -592,10 +593,10 @@ impl Mailbox {
         into.eviction = state.eviction;
         into.notices.append(&mut state.notices);
         let mut slowed = Vec::new();
-        into.charge = 0;
+        into.charge = Charge::default();
         if wants.lane {
             if let Some(mut lane) = state.lane.take() {
-                into.charge -= i64::try_from(lane.chunks.len()).unwrap_or(0);
+                into.charge += Charge::of_bytes(-i64::try_from(lane.chunks.len()).unwrap_or(0));
                 into.lane.append(&mut lane.chunks);
                 into.tally.add(lane.tally);
                 slowed = lane.slowed;
@@ -635,7 +636,7 @@ impl Mailbox {
     }
 
     /// Drops the messages whose time has passed from a parked session's queue.
-    pub(crate) fn drop_expired(&self, now: Instant, drops: &mut Drops) -> i64 {
+    pub(crate) fn drop_expired(&self, now: Instant, drops: &mut Drops) -> Charge {
         let mut state = self.lock();
         for delivery in
             state.queue.take_where(|delivery| delivery.expires_at.is_some_and(|at| at <= now))
@@ -673,8 +674,8 @@ pub(crate) struct Collected {
     pub(crate) waiting: usize,
     /// The same with those on their way through the store.
     pub(crate) queued: usize,
-    /// What the budget is to be charged.
-    pub(crate) charge: i64,
+    /// What the budget and the gauges are to hear of.
+    pub(crate) charge: Charge,
 }
 
 impl State {
@@ -706,7 +707,7 @@ impl State {
         self.eviction = None;
         self.notices = Vec::new();
         let Some(lane) = self.lane.take() else { return Vec::new() };
-        self.queue.charge(-i64::try_from(lane.chunks.len()).unwrap_or(0));
+        self.queue.charge(Charge::of_bytes(-i64::try_from(lane.chunks.len()).unwrap_or(0)));
         drops.block(DropReason::Offline, lane.tally.publishes);
         lane.slowed
     }

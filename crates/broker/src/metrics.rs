@@ -210,6 +210,11 @@ pub(crate) fn add(cell: &AtomicU64, count: u64) {
     cell.fetch_add(count, Ordering::Relaxed);
 }
 
+/// Moves a gauge up or down.
+pub(crate) fn shift(cell: &AtomicU64, by: i64) {
+    cell.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+}
+
 /// Takes away from a gauge.
 pub(crate) fn sub(cell: &AtomicU64, count: u64) {
     cell.fetch_sub(count, Ordering::Relaxed);

@@ -216,7 +216,7 @@ impl Arrivals {
 
     fn post(self, core: &Core) {
         for (mailbox, deliveries) in self.by_mailbox.into_values() {
-            core.budget.change(mailbox.post_durable(deliveries));
+            core.charge(mailbox.post_durable(deliveries));
         }
     }
 }

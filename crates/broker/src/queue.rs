@@ -7,7 +7,7 @@ use dunlin_codec::{Message, Qos};
 use dunlin_session::Delivery;
 use smallvec::SmallVec;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Charge};
 use crate::config::{Limits, Overflow};
 use crate::metrics::DropReason;
 
@@ -83,8 +83,8 @@ pub(crate) struct Queue {
     /// Messages that were taken out to be sent and are not acknowledged. They take room too: a client that acknowledges
     /// nothing must not hold more than one that reads nothing.
     sent: Settled,
-    /// What the broker's budget was charged for this queue.
-    charged: i64,
+    /// What the broker's budget and gauges have not heard of.
+    charged: Charge,
 }
 
 impl Queue {
@@ -110,14 +110,14 @@ impl Queue {
         self.acknowledged.is_empty() && self.unacknowledged.is_empty()
     }
 
-    /// What the queue costs the broker's budget, since this was asked last.
-    pub(crate) fn take_charge(&mut self) -> i64 {
+    /// What the queue took in and gave back, since this was asked last.
+    pub(crate) fn take_charge(&mut self) -> Charge {
         std::mem::take(&mut self.charged)
     }
 
     /// Charges what waits beside the queue, with it.
-    pub(crate) fn charge(&mut self, bytes: i64) {
-        self.charged += bytes;
+    pub(crate) fn charge(&mut self, charge: Charge) {
+        self.charged += charge;
     }
 
     fn exceeds(&self, size: usize, limits: &Limits) -> Option<DropReason> {
@@ -268,7 +268,10 @@ impl Queue {
         } else {
             self.bytes -= size;
         }
+        let entry = Budget::entry_cost(size_of::<Delivery>(), size, delivery.message.payload.len());
+        let counted = i64::from(delivery.qos > Qos::AtMostOnce);
+        let bytes = i64::try_from(size).unwrap_or(i64::MAX);
         self.charged +=
-            sign * Budget::entry_cost(size_of::<Delivery>(), size, delivery.message.payload.len());
+            Charge { budget: sign * entry, messages: sign * counted, bytes: sign * bytes };
     }
 }

@@ -264,7 +264,7 @@ impl Queues {
                 self.clients.get(&target.session).filter(|client| client.awaits(target))
             {
                 let sent_before = client.may_have_been_sent(target, publication.published_at);
-                core.budget.change(client.mailbox.restore(delivery(sent_before, Origin::Plain)));
+                core.charge(client.mailbox.restore(delivery(sent_before, Origin::Plain)));
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
+use crate::budget::Charge;
 use crate::core::Core;
 use crate::fanout::{Staged, Staging};
 use crate::mailbox::{Patience, Posted};
@@ -151,7 +152,7 @@ impl Driver {
         if waited {
             add(&core.counters.publishers_slowed_full, 1);
         }
-        let mut charge = 0;
+        let mut charge = Charge::default();
         busy.held.retain_mut(|staged| {
             let mut drops = Drops::default();
             let limits = &core.config.limits;
@@ -161,7 +162,7 @@ impl Driver {
             core.report(&staged.mailbox, drops);
             posted == Posted::Wait
         });
-        core.budget.change(charge);
+        core.charge(charge);
         if busy.held.is_empty() {
             busy.held_since = None;
         }

@@ -38,7 +38,7 @@ impl Driver {
         let settled = std::mem::take(&mut self.settled);
         let wants = Wants { lane: room, qos0: DELIVERIES_MAX, quota, settled };
         mailbox.collect(cx, wants, collected);
-        self.core.budget.change(collected.charge);
+        self.core.charge(collected.charge);
         self.writer.append(&mut collected.lane, std::mem::take(&mut collected.tally));
         self.waiting = collected.waiting;
         self.queued = collected.queued;

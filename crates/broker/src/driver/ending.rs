@@ -143,7 +143,7 @@ impl Driver {
                     limits,
                     &mut drops,
                 );
-                self.core.budget.change(charge);
+                self.core.charge(charge);
                 self.core.report(&staged.mailbox, drops);
             }
             requests = busy.requests;
