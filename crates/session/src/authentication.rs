@@ -85,7 +85,7 @@ impl Authentication {
         self.packet(ReasonCode::Success, data)
     }
 
-    // [MQTT-4.12.0-5]
+    // [MQTT-4.12.0-5] [MQTT-3.15.2-2] [MQTT-3.15.2-3]
     fn packet(&self, reason_code: ReasonCode, data: Option<Bytes>) -> Packet<Bytes> {
         Packet::Auth(Auth {
             reason_code,

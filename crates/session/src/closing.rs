@@ -100,7 +100,8 @@ fn farewell(reason: Reason, peer: &Peer) -> Option<Packet<Bytes>> {
 }
 
 /// The CONNACK that refuses, if the client's version has one for this reason.
-// [MQTT-3.2.2-6] [MQTT-3.2.2-7] [MQTT-3.2.2-8] [MQTT-3.2.2-4 @3.1.1] [MQTT-3.2.2-6 @3.1.1]
+// [MQTT-3.2.2-6] [MQTT-3.2.2-7] [MQTT-3.2.2-8]
+// [MQTT-3.2.2-4 @3.1.1] [MQTT-3.2.2-5 @3.1.1] [MQTT-3.2.2-6 @3.1.1]
 fn refusal(reason: Reason, peer: &Peer) -> Option<Packet<Bytes>> {
     let code = in_connack(reason.code);
     let mut connack = ConnAck::new(false, code);

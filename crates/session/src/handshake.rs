@@ -131,7 +131,8 @@ impl Handshake {
     // [MQTT-3.1.4-5] [MQTT-3.1.4-4 @3.1.1]
     pub(crate) fn accept(&mut self, session_present: bool) -> Packet<Bytes> {
         let mut connack = mem::replace(&mut self.connack, ConnAck::new(false, ReasonCode::Success));
-        // [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.2.2-1 @3.1.1] [MQTT-3.2.2-2 @3.1.1] [MQTT-3.2.2-3 @3.1.1]
+        // [MQTT-3.1.4-4] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+        // [MQTT-3.1.4-3 @3.1.1] [MQTT-3.2.2-1 @3.1.1] [MQTT-3.2.2-2 @3.1.1] [MQTT-3.2.2-3 @3.1.1]
         connack.session_present = session_present && !self.clean_start;
         Packet::ConnAck(connack)
     }
@@ -202,6 +203,7 @@ fn client_id(
     entropy: u128,
 ) -> Result<(ClientId, bool), Violation> {
     let id = connect.client_id.as_bytes();
+    // [MQTT-3.1.3-5] [MQTT-3.1.3-5 @3.1.1]
     if !id.is_empty() {
         let maximum = capabilities.client_id_bytes_max;
         if id.len() > usize::from(maximum) {

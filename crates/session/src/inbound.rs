@@ -19,6 +19,7 @@ use crate::token::{Token, Tokens};
 // [MQTT-4.3.3-10] [MQTT-4.3.3-2 @3.1.1]
 pub(crate) type Exchanges = PacketIdMap<Exchange>;
 
+// [MQTT-4.3.3-13] It knows nothing of the message, so no expiry can end it early.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     stage: Stage,
@@ -110,6 +111,7 @@ impl Inbound {
 
     /// Takes a PUBLISH: gives the token if the message is to be routed. An answer that is due goes out by
     /// [`flush`](Self::flush).
+    // [MQTT-3.3.4-1] [MQTT-3.3.4-1 @3.1.1]
     #[inline]
     pub(crate) fn publish(
         &mut self,
@@ -123,7 +125,7 @@ impl Inbound {
         }
     }
 
-    // [MQTT-4.3.2-5] After PUBACK the same identifier is a new message: nothing is remembered of it.
+    // [MQTT-4.3.2-5] [MQTT-4.3.2-2 @3.1.1] After PUBACK the same identifier is a new message: nothing is remembered of it.
     fn publish_at_least_once(
         &mut self,
         received: Received,

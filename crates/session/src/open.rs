@@ -156,7 +156,7 @@ impl Open {
         if !token.is_outbound() {
             self.inbound.released(packet_id, &mut self.session.exchanges, out);
         } else if self.session.outbound.released(packet_id) {
-            // [MQTT-4.3.3-4]
+            // [MQTT-4.3.3-4] [MQTT-4.6.0-4 @3.1.1] Answers come in the order of the changes, so of the PUBRECs.
             out.push(ack(AckKind::PubRel, packet_id, ReasonCode::Success));
         }
     }
@@ -174,6 +174,7 @@ impl Open {
             let durable = session.is_durable();
             return session.outbound.deliver(delivery, durable, &mut sender, out);
         }
+        // [MQTT-3.3.4-10] [MQTT-4.9.0-3] [MQTT-4.3.1-1] [MQTT-4.3.1-1 @3.1.1] QoS 0 asks for no quota.
         out.push(match sender.outgoing(&delivery, None, false) {
             Ok(outgoing) => Output::Publish(outgoing),
             Err(why) => Output::Dropped(Dropped { delivery, why }),

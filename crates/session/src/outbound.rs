@@ -90,7 +90,8 @@ impl Sender<'_> {
             message: delivery.message.clone(),
             qos: delivery.qos,
             packet_id,
-            // [MQTT-3.3.1-1] [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-4.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
+            // [MQTT-3.3.1-1] [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
+            // [MQTT-3.3.1-1 @3.1.1] [MQTT-3.3.1-2 @3.1.1] [MQTT-3.3.1-3 @3.1.1]
             dup,
             retain: delivery.retain,
             subscription_ids: delivery.subscription_ids.clone(),
@@ -406,6 +407,7 @@ impl Outbound {
 
     /// The slot of the message with this Packet Identifier and QoS that was sent, on this connection or an earlier one,
     /// and not acknowledged.
+    // [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.2-1 @3.1.1] [MQTT-4.3.3-1 @3.1.1]
     #[inline]
     fn unacknowledged(&self, id: PacketId, qos: Qos) -> Option<usize> {
         let index = self.index_of(id)?;
@@ -504,6 +506,8 @@ pub(crate) enum KnownId {
     No,
 }
 
+/// An acknowledgement. It carries no property, so that it fits whatever CONNACK fitted.
+// [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3]
 pub(crate) fn ack<'a>(kind: AckKind, packet_id: PacketId, reason: ReasonCode) -> Output<'a> {
     Output::Ack(Acknowledgement { kind, packet_id, reason })
 }

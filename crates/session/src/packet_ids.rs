@@ -13,6 +13,7 @@ const IDLE_ROOM: usize = 64;
 /// The Packet Identifier of the message at this place.
 ///
 /// It needs no record of its own: after a restart the same message has the same identifier.
+// [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1] [MQTT-2.3.1-4 @3.1.1]
 #[inline]
 pub(crate) fn packet_id_of(seq: u64) -> PacketId {
     u16::try_from(seq % PACKET_IDS + 1)

@@ -277,7 +277,7 @@ fn record(items: &[SubscribeItem], reason_codes: &mut [ReasonCode], session: &mu
 }
 
 /// Takes the subscriptions out of the session that the server took out.
-// [MQTT-3.10.4-1] [MQTT-3.10.4-5]
+// [MQTT-3.10.4-1] [MQTT-3.10.4-5] [MQTT-3.10.4-1 @3.1.1]
 fn remove(items: &[UnsubscribeItem], reason_codes: &mut [ReasonCode], session: &mut Session) {
     for (item, code) in items.iter().zip(reason_codes) {
         match &item.filter {
@@ -325,13 +325,15 @@ fn grant_all_in_3_1(
     }
 }
 
-// [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.9.3-1]
+// [MQTT-2.2.1-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.9.3-1]
+// [MQTT-2.3.1-7 @3.1.1] [MQTT-3.8.4-1 @3.1.1] [MQTT-3.8.4-2 @3.1.1] [MQTT-3.9.3-1 @3.1.1]
 fn suback(packet_id: PacketId, reason_codes: &[ReasonCode]) -> Packet<Bytes> {
     let reason_codes = reason_codes.iter().copied().collect();
     Packet::SubAck(SubAck { packet_id, properties: Default::default(), reason_codes })
 }
 
-// [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.11.3-1]
+// [MQTT-2.2.1-6] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.11.3-1]
+// [MQTT-2.3.1-7 @3.1.1] [MQTT-3.10.4-4 @3.1.1] [MQTT-3.10.4-5 @3.1.1]
 fn unsuback(packet_id: PacketId, reason_codes: &[ReasonCode]) -> Packet<Bytes> {
     let reason_codes = reason_codes.iter().copied().collect();
     Packet::UnsubAck(UnsubAck { packet_id, properties: Default::default(), reason_codes })

@@ -19,7 +19,7 @@ use crate::will::Will;
 /// While there is a Network Connection it belongs to its [`Connection`](crate::Connection). Between connections it is
 /// parked with the caller, who hands it the answers that still come in ([`routed`](Self::routed),
 /// [`durable`](Self::durable), [`answered`](Self::answered)), looks at [`next_deadline`](Self::next_deadline), and [`end`](Self::end)s it.
-// [MQTT-3.1.2-23] [MQTT-4.1.0-1] [MQTT-4.1.0-1 @3.1.1]
+// [MQTT-3.1.2-23] [MQTT-3.1.3-2] [MQTT-4.1.0-1] [MQTT-3.1.3-2 @3.1.1] [MQTT-4.1.0-1 @3.1.1]
 #[derive(Debug)]
 pub struct Session {
     client_id: ClientId,
@@ -304,7 +304,7 @@ impl Session {
         }
     }
 
-    // [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.1.2-10 @3.1.1]
+    // [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.1.2-10 @3.1.1] [MQTT-3.1.2-12 @3.1.1]
     fn publish_due_will(&mut self, now: Instant, out: &mut Outputs<'_>) {
         let Presence::Away { will_at, .. } = &mut self.presence else { return };
         if will_at.is_some_and(|at| at <= now) {

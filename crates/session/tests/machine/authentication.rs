@@ -36,7 +36,7 @@ fn open() -> Bench {
     bench
 }
 
-// [MQTT-4.12.0-2] [MQTT-4.12.0-3] [MQTT-4.12.0-5] [MQTT-3.2.0-1]
+// [MQTT-4.12.0-2] [MQTT-4.12.0-3] [MQTT-4.12.0-5] [MQTT-3.2.0-1] [MQTT-3.15.2-2] [MQTT-3.15.2-3]
 #[test]
 fn steps_go_back_and_forth_until_the_server_is_content() {
     let mut bench = begin();
