@@ -3,14 +3,13 @@
 //! What must outlive the connection, the QoS 2 exchanges, is [`Exchanges`] and belongs to the session; what ends with it,
 //! the acknowledgements that are due and the count for the Receive Maximum, is [`Inbound`].
 
-use std::collections::VecDeque;
-
 use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode};
 
+use crate::ack_queue::AckQueue;
 use crate::error::Violation;
 use crate::event::{Output, Outputs, Persist};
 use crate::outbound::ack;
-use crate::packet_ids::{PacketIdMap, release_idle_room};
+use crate::packet_ids::PacketIdMap;
 use crate::token::{Token, Tokens};
 
 /// The QoS 2 exchanges that a client has begun and not finished.
@@ -106,7 +105,7 @@ pub(crate) struct Inbound {
 impl Inbound {
     /// PUBLISHes whose acknowledgement waits for the server.
     pub(crate) fn withheld(&self) -> usize {
-        self.pubacks.0.len() + self.pubrecs.0.len()
+        self.pubacks.len() + self.pubrecs.len()
     }
 
     /// Takes a PUBLISH: gives the token if the message is to be routed. An answer that is due goes out by
@@ -356,71 +355,4 @@ pub(crate) fn settle_exchange(
 /// What PUBCOMP and PUBREL say about a Packet Identifier that is not in use.
 pub(crate) const fn not_found(v5: bool) -> ReasonCode {
     if v5 { ReasonCode::PacketIdentifierNotFound } else { ReasonCode::Success }
-}
-
-/// Acknowledgements of one kind, in the order of their PUBLISHes. One goes out when it is known and all before it went.
-///
-/// Bound: the Receive Maximum in 5.0; in 3.x the caller stops reading.
-#[derive(Debug, Default)]
-struct AckQueue(VecDeque<Due>);
-
-#[derive(Debug)]
-struct Due {
-    /// Whose answer it waits for; `None` if nothing was routed.
-    token: Option<Token>,
-    packet_id: PacketId,
-    outcome: Option<ReasonCode>,
-}
-
-impl AckQueue {
-    #[inline]
-    fn push(&mut self, packet_id: PacketId, token: Token) {
-        self.0.push_back(Due { token: Some(token), packet_id, outcome: None });
-    }
-
-    fn push_ready(&mut self, packet_id: PacketId, reason: ReasonCode) {
-        self.0.push_back(Due { token: None, packet_id, outcome: Some(reason) });
-    }
-
-    /// Takes back the success that stands in the queue for this identifier.
-    fn forget(&mut self, packet_id: PacketId) {
-        let success = Some(ReasonCode::Success);
-        self.0.retain(|due| due.packet_id != packet_id || due.outcome != success);
-    }
-
-    /// The answer for this token has come. Answers come in the order of the questions, but for few.
-    #[inline]
-    fn settle(&mut self, token: Token, reason: ReasonCode) -> bool {
-        self.settle_where(|due| due.token == Some(token), reason)
-    }
-
-    /// The answer for this identifier has come, by whichever token.
-    fn settle_id(&mut self, packet_id: PacketId, reason: ReasonCode) {
-        self.settle_where(|due| due.packet_id == packet_id && due.outcome.is_none(), reason);
-    }
-
-    #[inline]
-    fn settle_where(&mut self, asked: impl Fn(&Due) -> bool, reason: ReasonCode) -> bool {
-        // Both ends first: messages that need no disk are answered at once, so at the back.
-        let index = match (self.0.front(), self.0.back()) {
-            (Some(first), _) if asked(first) => Some(0),
-            (_, Some(last)) if asked(last) => Some(self.0.len() - 1),
-            _ => self.0.iter().position(asked),
-        };
-        let due = index.and_then(|index| self.0.get_mut(index));
-        let found = due.is_some();
-        if let Some(due) = due {
-            due.outcome = Some(reason);
-        }
-        found
-    }
-
-    /// The next acknowledgement that may go out, and whether its message was routed.
-    #[inline]
-    fn pop_ready(&mut self) -> Option<(PacketId, ReasonCode, bool)> {
-        let reason = self.0.front()?.outcome?;
-        let due = self.0.pop_front()?;
-        release_idle_room(&mut self.0);
-        Some((due.packet_id, reason, due.token.is_some()))
-    }
 }

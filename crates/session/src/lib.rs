@@ -77,7 +77,7 @@
 //!                 encode_ack(ack.kind, ack.packet_id, ack.reason, version, &mut written);
 //!                 continue;
 //!             }
-//!             other => unimplemented!("{other:?}"),
+//!             other => panic!("not in this example: {other:?}"),
 //!         };
 //!         connection.handle(answer, now, &mut out)?;
 //!     }
@@ -105,6 +105,7 @@
 //! messages pass without an allocation.
 #![forbid(unsafe_code)]
 
+mod ack_queue;
 mod alias;
 mod authentication;
 mod closing;
@@ -124,6 +125,7 @@ mod peer;
 mod publish;
 mod quota;
 mod requests;
+mod sender;
 mod session;
 mod subscriptions;
 mod timers;
