@@ -1,0 +1,37 @@
+//! Black-box tests of the broker, through real sockets: one file per feature, one test per behaviour.
+//!
+//! Each behaviour cites the statements of the standard that it proves, and runs in every version that it applies to. See
+//! `support` for the client and the broker that they use.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it does not expect is to fail, and a panic says where"
+)]
+
+mod aliases;
+mod authentication;
+mod durability;
+mod expiry;
+mod flow;
+mod handshake;
+mod hooks;
+mod in_process;
+mod keep_alive;
+mod limits;
+mod listeners;
+mod overflow;
+mod progress;
+mod qos;
+mod restart;
+mod resumption;
+mod retained;
+mod session;
+mod shared;
+mod shutdown;
+mod sizes;
+mod subscribe;
+mod subscriptions;
+mod support;
+mod sys;
+mod takeover_and_will;
+mod topics;
