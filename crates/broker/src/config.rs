@@ -339,7 +339,7 @@ impl Limits {
             ("limits.client_id_bytes_max", u64::from(self.client_id_bytes_max)),
             ("limits.connections_max", self.connections_max.map_or(1, u64::from)),
             ("limits.keep_alive_max", self.keep_alive_max.map_or(1, u64::from)),
-            ("limits.receive_maximum", u64::from(self.receive_maximum)), // [MQTT-3.2.2-26] 0 may not be announced.
+            ("limits.receive_maximum", u64::from(self.receive_maximum)), // [MQTT-4.9.0-1] 0 may not be announced.
             ("limits.inflight_max", u64::from(self.inflight_max)),
             ("limits.sessions_max", u64::from(self.sessions_max)),
             ("limits.subscriptions_max", u64::from(self.subscriptions_max)),
@@ -513,6 +513,7 @@ mod tests {
         refused("limits.packet_bytes_max_before_connect", |config| {
             config.limits.packet_bytes_max_before_connect = config.limits.packet_bytes_max + 1;
         });
+        // [MQTT-4.9.0-1]
         refused("limits.receive_maximum", |config| config.limits.receive_maximum = 0);
         refused("limits.connections_max", |config| config.limits.connections_max = Some(0));
         refused("limits.queue_messages_max", |config| config.limits.queue_messages_max = 0);
