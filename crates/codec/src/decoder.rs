@@ -7,9 +7,10 @@ use crate::{
     buffer::Frame,
     error::{DecodeError, DecodeErrorKind, Fault},
     header::{DecodeLimits, Header, check_first_byte},
+    id::PacketId,
     packet::{
         Packet, PacketRef, PacketType,
-        ack::Ack,
+        ack::{Ack, AckKind},
         auth::Auth,
         connack::ConnAck,
         connect::{Connect, ConnectRef},
@@ -50,6 +51,22 @@ pub fn decode<'a>(
     }
     let packet = front.decode(body, version, limits.text)?;
     Ok(Some((packet, front.header.len)))
+}
+
+/// The acknowledgement at the front of the input, if it is one of the four bytes that nearly all are: without reason code
+/// and properties. Anything else, be it malformed, is for [`decode`].
+#[inline]
+#[must_use]
+pub fn short_ack(input: &[u8]) -> Option<(AckKind, PacketId)> {
+    let [first, 2, high, low, ..] = *input else { return None };
+    let kind = match first {
+        0x40 => AckKind::PubAck,
+        0x50 => AckKind::PubRec,
+        0x62 => AckKind::PubRel,
+        0x70 => AckKind::PubComp,
+        _ => return None,
+    };
+    Some((kind, PacketId::new(u16::from_be_bytes([high, low]))?))
 }
 
 /// Decodes the first packet of a connection, which must be a CONNECT; it says which version it speaks.

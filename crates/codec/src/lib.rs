@@ -24,7 +24,7 @@ mod version;
 
 pub use crate::buffer::Buffer;
 pub use crate::decoder::{
-    Decoder, decode, decode_connect, peek_connect_level, peek_connect_version,
+    Decoder, decode, decode_connect, peek_connect_level, peek_connect_version, short_ack,
 };
 pub use crate::encoder::encode_ack;
 pub use crate::error::{DecodeError, DecodeErrorKind, EncodeError};

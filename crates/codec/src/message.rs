@@ -112,6 +112,10 @@ impl MessageProperties {
     }
 
     fn copy_from_publish(publish: &PublishProperties<&[u8]>) -> Option<Self> {
+        // Most messages have none; those of 3.x never.
+        if publish.is_empty() {
+            return None;
+        }
         let this = Self {
             payload_format_utf8: publish.payload_format_utf8,
             message_expiry_interval: publish.message_expiry_interval,

@@ -179,7 +179,8 @@ impl ReasonCode {
     }
 
     /// The return code of a 3.x CONNACK that says the same, `None` if there is none: then the
-    /// connection is closed without CONNACK. [MQTT-3.2.2-6 @3.1.1]
+    /// connection is closed without CONNACK.
+    // [MQTT-3.2.2-6 @3.1.1]
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "3.x knows five of forty failures")]
     pub const fn connect_return_code(self) -> Option<u8> {

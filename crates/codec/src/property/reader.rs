@@ -4,7 +4,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use crate::{
     error::{DecodeErrorKind, Fault},
-    primitive::Reader,
+    primitive::{Reader, fault_at},
     property::{KNOWN, PropertySet, id, subscription_ids::SubscriptionIds, user::UserProperties},
 };
 
@@ -19,8 +19,9 @@ pub(crate) struct PropertyReader<'a> {
     allowed: PropertySet,
     repeatable: PropertySet,
     seen: PropertySet,
-    /// Identifier of the property being read.
+    /// Identifier of the property being read, and its place in the packet.
     id: u8,
+    id_at: usize,
     user: Span,
     subscription_ids: Span,
 }
@@ -69,6 +70,7 @@ impl<'a> PropertyReader<'a> {
             repeatable: PropertySet::of(&[id::USER_PROPERTY]),
             seen: PropertySet(0),
             id: 0,
+            id_at: 0,
             user: Span::default(),
             subscription_ids: Span::default(),
         })
@@ -86,6 +88,7 @@ impl<'a> PropertyReader<'a> {
     pub(crate) fn next(&mut self) -> Result<Option<u8>, Fault> {
         while !self.fields.is_empty() {
             let start = self.position();
+            self.id_at = self.fields.offset();
             self.id = self.identifier()?;
             match self.id {
                 id::USER_PROPERTY => {
@@ -111,20 +114,20 @@ impl<'a> PropertyReader<'a> {
 
     #[inline]
     fn identifier(&mut self) -> Result<u8, Fault> {
-        let here = self.fields;
         // All identifiers in use have one byte; the encoding would allow four.
         let id = u8::try_from(self.fields.varint().map_err(within)?).unwrap_or(u8::MAX);
         let bit = if id < 64 { 1 << id } else { 0 };
         if !self.allowed.has(bit) {
             let misplaced = KNOWN.has(bit);
-            return Err(here.fault(if misplaced {
+            let kind = if misplaced {
                 DecodeErrorKind::PropertyMisplaced { id }
             } else {
                 DecodeErrorKind::PropertyUnknown { id }
-            }));
+            };
+            return Err(fault_at(kind, self.id_at));
         }
         if self.seen.has(bit) && !self.repeatable.has(bit) {
-            return Err(here.fault(DecodeErrorKind::PropertyRepeated { id }));
+            return Err(fault_at(DecodeErrorKind::PropertyRepeated { id }, self.id_at));
         }
         self.seen.0 |= bit;
         Ok(id)
@@ -133,7 +136,7 @@ impl<'a> PropertyReader<'a> {
     /// The value just read is out of range.
     #[cold]
     pub(crate) fn out_of_range(&self) -> Fault {
-        self.fields.fault(DecodeErrorKind::PropertyValue { id: self.id })
+        fault_at(DecodeErrorKind::PropertyValue { id: self.id }, self.id_at)
     }
 
     #[inline]

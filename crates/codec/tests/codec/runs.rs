@@ -1,0 +1,128 @@
+//! Runs beside a plain decoder that looks at every packet.
+
+use dunlin_codec::{
+    DecodeLimits, Packet, PublishRef, Qos, Run, Version, decode, publish_run, transcode_run,
+    whole_frame_len,
+};
+use proptest::prelude::*;
+
+use crate::{
+    support::{V3, V5, encode, packet},
+    values::publishes,
+};
+
+/// The run that a decoder of single packets finds.
+fn plain_run<'a>(
+    input: &'a [u8],
+    version: Version,
+    limits: &DecodeLimits,
+    max_bytes: usize,
+) -> Run<'a> {
+    let mut run = Run::default();
+    while let Ok(Some((Packet::Publish(publish), len))) =
+        decode(&input[run.bytes..], version, limits)
+    {
+        if run.frames == 0 {
+            run.topic = publish.topic.as_bytes();
+        }
+        if !fits(&publish, run.topic) || run.bytes + len > max_bytes {
+            break;
+        }
+        run.bytes += len;
+        run.frames += 1;
+        run.largest = run.largest.max(len);
+        run.payload += publish.payload.len();
+    }
+    if run.frames == 0 { Run::default() } else { run }
+}
+
+fn fits(publish: &PublishRef<'_>, topic: &[u8]) -> bool {
+    publish.qos == Qos::AtMostOnce
+        && !publish.retain
+        && !publish.topic.is_empty()
+        && publish.topic.as_bytes() == topic
+        && publish.properties.is_empty()
+}
+
+/// A stream that is mostly runs, with other packets between and a torn end.
+fn streams(version: Version) -> impl Strategy<Value = Vec<u8>> {
+    let topics = prop::sample::select(&["a", "b", "a/b/c/d/e/f/g/h"][..]);
+    let plain = (topics, 0..300_usize).prop_map(move |(topic, len)| {
+        let zero = if version.is_v5() { "00" } else { "" };
+        packet(&format!("30 # $'{topic}' {zero} '{}'", "x".repeat(len)))
+    });
+    let other =
+        publishes(version).prop_map(move |publish| encode(&Packet::Publish(publish), version));
+    let repeated = (plain, 1..6_usize).prop_map(|(frame, times)| frame.repeat(times));
+    let frames = prop::collection::vec(prop_oneof![12 => repeated, 1 => other], 1..8);
+    (frames, any::<prop::sample::Index>()).prop_map(|(frames, cut)| {
+        let mut bytes = frames.concat();
+        bytes.truncate(bytes.len() - cut.index(bytes.len().min(30)));
+        bytes
+    })
+}
+
+proptest! {
+    #[test]
+    fn runs_are_what_a_plain_decoder_finds(
+        (version, bytes) in prop::sample::select(&Version::ALL[..])
+            .prop_flat_map(|version| (Just(version), streams(version))),
+        max_bytes in 0..2_000_usize,
+        packet_size_max in 20..400_u32,
+    ) {
+        let limits = DecodeLimits { packet_size_max, ..DecodeLimits::default() };
+        for max_bytes in [max_bytes, usize::MAX] {
+            let run = publish_run(&bytes, version, &limits, max_bytes);
+            prop_assert_eq!(run, plain_run(&bytes, version, &limits, max_bytes));
+        }
+    }
+}
+
+#[test]
+fn what_ends_a_run() {
+    let found = |version, notation: &str| {
+        let bytes = packet(notation);
+        let run = publish_run(&bytes, version, &DecodeLimits::default(), usize::MAX);
+        (run.frames, run.bytes)
+    };
+    for &version in V5 {
+        assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'t' 00 'cd'"), (2, 16));
+        assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 05 $'t' 00 'c'"), (2, 15));
+        assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'u' 00 'cd'"), (1, 8));
+        assert_eq!(found(version, "30 06 $'t' 00 'ab' 31 06 $'t' 00 'cd'"), (1, 8));
+        assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'t' 02 0100"), (1, 8));
+        assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'t' 00 'c'"), (1, 8));
+        assert_eq!(found(version, "30 06 $'t' 02 0100"), (0, 0));
+        assert_eq!(found(version, "30 03 $'t'"), (0, 0));
+        assert_eq!(found(version, "30 03 $'' 00"), (0, 0));
+    }
+    for &version in V3 {
+        assert_eq!(found(version, "30 05 $'t' 'ab' 30 05 $'t' 'cd' c0 00"), (2, 14));
+        assert_eq!(found(version, "30 03 $'t' 30 03 $'t'"), (2, 10));
+        assert_eq!(found(version, "30 02 0001 't'"), (0, 0));
+        assert_eq!(found(version, "32 05 $'t' 0001"), (0, 0));
+        assert_eq!(found(version, ""), (0, 0));
+    }
+}
+
+proptest! {
+    /// A run leaves in the other layout as if each of its messages had been encoded again.
+    #[test]
+    fn runs_change_their_layout(
+        (from, bytes) in prop::sample::select(&Version::ALL[..])
+            .prop_flat_map(|version| (Just(version), streams(version))),
+        to in prop::sample::select(&Version::ALL[..]),
+    ) {
+        let run = publish_run(&bytes, from, &DecodeLimits::default(), usize::MAX);
+        let run = &bytes[..run.bytes];
+        let (mut transcoded, mut expected, mut rest) = (Vec::new(), Vec::new(), run);
+        transcode_run(run, from, to, &mut transcoded);
+        while let Ok(Some((packet, len))) = decode(rest, from, &DecodeLimits::default()) {
+            prop_assert_eq!(whole_frame_len(rest), Some(len));
+            prop_assert_eq!(whole_frame_len(&rest[..len - 1]), None);
+            prop_assert_eq!(packet.encode(to, &mut expected), Ok(()));
+            rest = &rest[len..];
+        }
+        prop_assert_eq!(transcoded, expected);
+    }
+}
