@@ -13,6 +13,7 @@ mod round_trip;
 mod runs;
 mod split;
 mod support;
+mod tables;
 mod template;
 mod values;
 mod vectors;
