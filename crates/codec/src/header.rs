@@ -116,7 +116,7 @@ pub(crate) fn check_first_byte(first: u8, version: Version) -> Result<PacketType
         | PacketType::PingResp
         | PacketType::Disconnect
         | PacketType::Auth => {
-            // [MQTT-2.1.3-1] [MQTT-2.2.2-1 @3.1.1]
+            // [MQTT-2.1.3-1] [MQTT-2.2.2-1 @3.1.1] [MQTT-2.2.2-2 @3.1.1]
             if flags == 0 {
                 return Ok(packet);
             }

@@ -109,6 +109,7 @@ impl<'a> Publish<&'a [u8]> {
         rules: TextRules,
     ) -> Result<Self, Fault> {
         let topic_at = reader.offset() + 2;
+        // [MQTT-3.3.2-1] [MQTT-3.3.2-1 @3.1.1]
         let topic = match reader.topic_name(rules) {
             Ok(topic) => topic,
             // A Topic Alias may stand for it; whether there is one is known below.
