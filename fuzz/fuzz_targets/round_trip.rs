@@ -76,5 +76,8 @@ fn check_message(publish: &PublishRef<'_>, version: Version) {
     assert_eq!(bytes.len(), publish_len(&message, &hop, version));
     let (decoded, len) = decode(&bytes, version, &LIMITS).unwrap().unwrap();
     assert_eq!(len, bytes.len());
-    assert_eq!(decoded, Packet::Publish(publish.clone()));
+    let (mut left, mut came) = (Vec::new(), Vec::new());
+    decoded.encode(version, &mut left).unwrap();
+    Packet::Publish(publish.clone()).encode(version, &mut came).unwrap();
+    assert_eq!(left, came);
 }
