@@ -1,47 +1,21 @@
-//! Properties that were checked before, read once more.
+//! Properties that were checked before, looked at once more.
 
 use crate::{error::Fault, primitive::Reader, property::id};
 
-/// The properties with one identifier among checked ones, each with its identifier byte.
-#[derive(Clone, Debug)]
-pub(crate) struct RawProperties<'a> {
-    rest: Reader<'a>,
-    id: u8,
-}
-
-impl<'a> RawProperties<'a> {
-    #[inline]
-    pub(crate) const fn of(block: &'a [u8], id: u8) -> Self {
-        Self { rest: Reader::new(block, block.len()), id }
-    }
-
-    #[inline]
-    fn step(&mut self) -> Result<(u8, &'a [u8]), Fault> {
-        let before = self.rest.rest();
-        let id = self.rest.u8()?;
-        skip_value(&mut self.rest, id)?;
-        let len = before.len() - self.rest.rest().len();
-        Ok((id, before.get(..len).unwrap_or_default()))
-    }
-}
-
-impl<'a> Iterator for RawProperties<'a> {
-    type Item = &'a [u8];
-
-    #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        while !self.rest.is_empty() {
-            // The block was checked before, so nothing fails here.
-            let (id, property) = self.step().ok()?;
-            if id == self.id {
-                return Some(property);
-            }
+/// Reads on to the next property with this identifier; `None` behind the last one.
+#[inline]
+pub(crate) fn seek(reader: &mut Reader<'_>, id: u8) -> Option<()> {
+    // They were checked before, so that nothing fails but at the end.
+    while let Ok(next) = reader.u8() {
+        if next == id {
+            return Some(());
         }
-        None
+        skip_value(reader, next).ok()?;
     }
+    None
 }
 
-/// Skips the value of a property that was checked before.
+/// Skips the value of a property.
 #[inline]
 fn skip_value(reader: &mut Reader<'_>, id: u8) -> Result<(), Fault> {
     match id {

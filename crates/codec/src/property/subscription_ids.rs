@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crate::{
     buffer::{Buffer, Frame},
     id::SubscriptionId,
-    primitive::Varint,
-    property::{id, raw::RawProperties, writer::PropertySink},
+    primitive::Reader,
+    property::{id, raw::seek, writer::PropertySink},
 };
 
 /// The Subscription Identifiers of a PUBLISH, in their order.
@@ -28,11 +28,11 @@ impl<B: Buffer> SubscriptionIds<B> {
 
     /// Each of them, in their order.
     pub fn iter(&self) -> impl Iterator<Item = SubscriptionId> + Clone {
-        RawProperties::of(self.block.as_ref(), id::SUBSCRIPTION_IDENTIFIER).filter_map(|property| {
-            match Varint::read(property.get(1..)?) {
-                Varint::Value(id, _) => SubscriptionId::new(id),
-                Varint::Partial | Varint::Invalid => None,
-            }
+        let block = self.block.as_ref();
+        let mut reader = Reader::new(block, block.len());
+        core::iter::from_fn(move || {
+            seek(&mut reader, id::SUBSCRIPTION_IDENTIFIER)?;
+            SubscriptionId::new(reader.varint().ok()?)
         })
     }
 }

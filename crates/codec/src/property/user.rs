@@ -8,9 +8,9 @@ use bytes::Bytes;
 use crate::{
     buffer::{Buffer, Frame},
     encoder::{Counter, Sink, check_field},
-    error::{EncodeError, Fault},
+    error::EncodeError,
     primitive::Reader,
-    property::{id, raw::RawProperties},
+    property::{id, raw::seek},
 };
 
 /// User properties, in their order; names may repeat.
@@ -33,12 +33,12 @@ impl<B: Buffer> UserProperties<B> {
 
     /// How many there are; this counts them.
     pub fn len(&self) -> usize {
-        self.raw().count()
+        self.pairs().count()
     }
 
     /// Name and value of each, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        self.raw().map(pair)
+        self.pairs().map(|(name, value)| (text(name), text(value)))
     }
 
     /// Bytes they take on the wire.
@@ -65,13 +65,21 @@ impl<B: Buffer> UserProperties<B> {
         if !self.has_gaps {
             return sink.bytes(self.block.as_ref());
         }
-        for property in self.raw() {
-            sink.bytes(property);
+        for (name, value) in self.pairs() {
+            sink.u8(id::USER_PROPERTY);
+            sink.field(name);
+            sink.field(value);
         }
     }
 
-    fn raw(&self) -> RawProperties<'_> {
-        RawProperties::of(self.block.as_ref(), id::USER_PROPERTY)
+    #[inline]
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        let block = self.block.as_ref();
+        let mut reader = Reader::new(block, block.len());
+        core::iter::from_fn(move || {
+            seek(&mut reader, id::USER_PROPERTY)?;
+            Some((reader.binary().ok()?, reader.binary().ok()?))
+        })
     }
 }
 
@@ -109,7 +117,7 @@ impl UserProperties<Bytes> {
 
 impl<B: Buffer> PartialEq for UserProperties<B> {
     fn eq(&self, other: &Self) -> bool {
-        self.raw().eq(other.raw())
+        self.pairs().eq(other.pairs())
     }
 }
 
@@ -121,12 +129,8 @@ impl<B: Buffer> fmt::Debug for UserProperties<B> {
     }
 }
 
-/// Name and value of a checked user property.
-fn pair(property: &[u8]) -> (&str, &str) {
-    let mut reader = Reader::new(property, property.len());
-    let mut read = || -> Result<(&str, &str), Fault> {
-        reader.u8()?;
-        Ok((reader.text()?, reader.text()?))
-    };
-    read().unwrap_or_default()
+/// Text that was checked when it was decoded.
+#[inline]
+fn text(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_default()
 }
