@@ -56,3 +56,30 @@ fn short(bytes: &[u8]) -> u64 {
         _ => each(b'a'),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::{is_plain_name, is_plain_text};
+
+    /// Every byte at every place of every short length, beside a look at each byte.
+    #[test]
+    fn words_find_what_bytes_show() {
+        for len in 0..20 {
+            for place in 0..len {
+                for byte in 0..=0xFF_u8 {
+                    let mut bytes = vec![b'x'; len];
+                    bytes[place] = byte;
+                    let printable = matches!(byte, 0x20..=0x7E);
+                    assert_eq!(is_plain_text(&bytes), printable, "{bytes:02x?}");
+                    let is_wildcard = matches!(byte, b'+' | b'#');
+                    assert_eq!(is_plain_name(&bytes), printable && !is_wildcard, "{bytes:02x?}");
+                }
+            }
+        }
+        assert!(is_plain_text(b"") && is_plain_name(b""));
+        // A byte whose sum carries over must not hide its neighbour, nor be hidden by it.
+        assert!(!is_plain_text(b"xx\xff\x00xxxx") && !is_plain_name(b"xx\xff#xxxx"));
+    }
+}
