@@ -56,6 +56,7 @@ mod tests {
         assert_eq!((again.as_ptr(), again.len()), (address, 0));
         assert_eq!(take(10).capacity(), 256);
         give(Vec::with_capacity(100));
-        assert_ne!(take(10).as_ptr(), address);
+        let small = take(10);
+        assert_ne!(small.as_ptr(), address);
     }
 }

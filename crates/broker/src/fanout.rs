@@ -12,7 +12,7 @@ use dunlin_codec::{
     DecodeLimits, Hop, Message, Packet, PacketId, Qos, ReasonCode, TextRules, TopicName, Version,
     decode, encode_publish_head, publish_len, transcode_run,
 };
-use dunlin_session::{Delivery, Origin, SubscriptionIds, Token};
+use dunlin_session::{Delivery, Origin, Outputs, SubscriptionIds, Token};
 use dunlin_store::SessionNo;
 use hashbrown::HashMap;
 
@@ -54,6 +54,8 @@ pub(crate) struct Staging {
     bytes: usize,
     /// What has to go through the store first.
     pub(crate) writes: Vec<Entry>,
+    /// Room for what a session machine says, empty.
+    pub(crate) outputs: Outputs<'static>,
 }
 
 /// What one receiver gets.
@@ -238,7 +240,11 @@ impl Staging {
         let delivery = Delivery {
             qos,
             retain,
-            subscription_ids: target.subscription_ids.clone(),
+            subscription_ids: if target.subscription_ids.is_empty() {
+                SubscriptionIds::new()
+            } else {
+                target.subscription_ids.clone()
+            },
             ..delivery_of(message, now)
         };
         if qos > Qos::AtMostOnce && mailbox.is_durable() {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dunlin_codec::{ClientId, PacketRef, Qos, ReasonCode, Version};
+use dunlin_codec::{
+    AckKind, ClientId, Packet, PacketId, PacketRef, Publish, Qos, ReasonCode, Version,
+};
 
-use crate::delivery::{Delivery, DropReason, Dropped};
+use crate::delivery::{Delivery, DropReason, Dropped, Outgoing};
 use crate::error::Violation;
-use crate::event::{Cause, End, Input, Output, Outputs};
+use crate::event::{Cause, End, Input, Output, Outputs, Route};
 use crate::handshake::Handshake;
 use crate::limits::Capabilities;
 use crate::open::{Next, Open};
@@ -83,7 +85,12 @@ impl Connection {
                 self.routed(token, reason, out);
                 Ok(())
             }
-            Input::Deliver(delivery) => self.deliver(delivery, now, out),
+            Input::Deliver(delivery) => {
+                if let Some(outgoing) = self.deliver(delivery, now, out)? {
+                    out.push(Output::Publish(outgoing));
+                }
+                Ok(())
+            }
             Input::Durable { token } => {
                 self.durable(token, out);
                 Ok(())
@@ -112,6 +119,87 @@ impl Connection {
                 Ok(())
             }
         }
+    }
+
+    /// [`Input::Packet`] with a PUBLISH, for who handles many: what is to be routed is given back, not pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`handle`](Self::handle).
+    #[inline]
+    pub fn publish<'a>(
+        &mut self,
+        publish: Publish<&'a [u8]>,
+        now: Instant,
+        out: &mut Outputs<'a>,
+    ) -> Result<Option<Route<'a>>, Violation> {
+        if let State::Open(open) = &mut self.state {
+            open.keep_alive.touch(now);
+            return open.publish(publish, &self.capabilities, out);
+        }
+        self.packet(Packet::Publish(publish), now, out)?;
+        Ok(None)
+    }
+
+    /// [`Input::Packet`] with an acknowledgement of a PUBLISH that has neither reason code nor properties, for who handles
+    /// many.
+    ///
+    /// # Errors
+    ///
+    /// As for [`handle`](Self::handle).
+    #[inline]
+    pub fn acknowledged(
+        &mut self,
+        kind: AckKind,
+        packet_id: PacketId,
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), Violation> {
+        if let State::Open(open) = &mut self.state {
+            open.acknowledged(kind, packet_id, &self.capabilities, now, out)?;
+        }
+        Ok(())
+    }
+
+    /// [`Input::Routed`], for who handles many.
+    #[inline]
+    pub fn routed(&mut self, token: Token, reason: ReasonCode, out: &mut Outputs<'_>) {
+        match &mut self.state {
+            State::Open(open) => open.routed(token, reason, &self.capabilities, out),
+            State::Closed { session: Some(session) } => session.routed(token, reason),
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { session: None } => {}
+        }
+    }
+
+    /// [`Input::Deliver`], for who handles many: the PUBLISH to write now is given back, not pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`handle`](Self::handle).
+    #[inline]
+    pub fn deliver(
+        &mut self,
+        delivery: Delivery,
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> Result<Option<Outgoing>, Violation> {
+        match &mut self.state {
+            State::Open(open) => return open.deliver(delivery, now, out),
+            // It came while the connection ended: the next one sends it.
+            State::Closed { session: Some(session) } if delivery.qos > Qos::AtMostOnce => {
+                session.outbound.queue(delivery);
+            }
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { .. } => {
+                out.push(Output::Dropped(Dropped { delivery, why: DropReason::NotConnected }));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the next packet may be handed in. While it may not, it is kept unread: the server has to answer first, or
@@ -215,7 +303,7 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn inbound_pending(&self) -> usize {
-        self.open().map_or(0, |open| open.inbound.withheld())
+        self.open().map_or(0, |open| open.withheld())
     }
 
     /// Whether a 3.x client, which knows no Receive Maximum, has as many PUBLISHes waiting for the server as it would
@@ -224,7 +312,7 @@ impl Connection {
     #[must_use]
     pub fn receive_overrun(&self) -> bool {
         let maximum = usize::from(self.capabilities.receive_maximum.max(1));
-        self.open().is_some_and(|open| !open.peer.is_v5() && open.inbound.withheld() >= maximum)
+        self.open().is_some_and(|open| !open.peer.is_v5() && open.withheld() >= maximum)
     }
 
     /// The largest packet the client takes; `u32::MAX` if it set no limit.
@@ -306,18 +394,6 @@ impl Connection {
         Ok(())
     }
 
-    #[inline]
-    fn routed(&mut self, token: Token, reason: ReasonCode, out: &mut Outputs<'_>) {
-        match &mut self.state {
-            State::Open(open) => open.routed(token, reason, &self.capabilities, out),
-            State::Closed { session: Some(session) } => session.routed(token, reason),
-            State::AwaitConnect { .. }
-            | State::Authenticating(_)
-            | State::Attaching(_)
-            | State::Closed { session: None } => {}
-        }
-    }
-
     fn durable(&mut self, token: Token, out: &mut Outputs<'_>) {
         match &mut self.state {
             State::Open(open) => open.durable(token, out),
@@ -348,29 +424,6 @@ impl Connection {
             | State::Attaching(_)
             | State::Closed { session: None } => Ok(()),
         }
-    }
-
-    #[inline]
-    fn deliver(
-        &mut self,
-        delivery: Delivery,
-        now: Instant,
-        out: &mut Outputs<'_>,
-    ) -> Result<(), Violation> {
-        match &mut self.state {
-            State::Open(open) => return open.deliver(delivery, now, out),
-            // It came while the connection ended: the next one sends it.
-            State::Closed { session: Some(session) } if delivery.qos > Qos::AtMostOnce => {
-                session.outbound.queue(delivery);
-            }
-            State::AwaitConnect { .. }
-            | State::Authenticating(_)
-            | State::Attaching(_)
-            | State::Closed { .. } => {
-                out.push(Output::Dropped(Dropped { delivery, why: DropReason::NotConnected }));
-            }
-        }
-        Ok(())
     }
 
     fn timeout(&self, now: Instant) -> Result<(), Violation> {

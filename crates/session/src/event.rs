@@ -133,7 +133,7 @@ pub enum Output<'a> {
     /// Write a PUBLISH.
     Publish(Outgoing),
     /// A message from the client is to be routed.
-    Route(Route<'a>),
+    Route(Box<Route<'a>>),
     /// A message from the client was refused by a rule of the machine's own and must be counted: its topic is below
     /// `$SYS/` (0x87) or too deep (0x90). The client has its answer.
     PublishRefused {

@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use dunlin_codec::{AckKind, Auth, Disconnect, Packet, PacketRef, Qos, ReasonCode};
+use dunlin_codec::{
+    Ack, AckKind, AckProperties, Auth, Disconnect, Packet, PacketId, PacketRef, Qos, ReasonCode,
+};
 
 use crate::alias::{AliasBounds, InboundAliases, OutboundAliases};
 use crate::authentication::Authentication;
-use crate::delivery::{Delivery, Dropped};
+use crate::delivery::{Delivery, Dropped, Outgoing};
 use crate::error::Violation;
 use crate::event::{Output, Outputs};
 use crate::expiry::SessionExpiry;
@@ -28,9 +30,9 @@ pub(crate) struct Open {
     pub(crate) session: Box<Session>,
     pub(crate) peer: Peer,
     pub(crate) keep_alive: KeepAlive,
-    pub(crate) inbound: Inbound,
     pub(crate) requests: Requests,
     // Boxed, because most connections have none of them.
+    pub(crate) inbound: Option<Box<Inbound>>,
     pub(crate) inbound_aliases: Option<Box<InboundAliases>>,
     outbound_aliases: Option<Box<OutboundAliases>>,
     authentication: Option<Box<Authentication>>,
@@ -62,7 +64,7 @@ impl Open {
             session,
             peer,
             keep_alive,
-            inbound: Inbound::default(),
+            inbound: None,
             requests: Requests::default(),
             inbound_aliases: None,
             outbound_aliases: outbound_aliases(&peer, capabilities),
@@ -83,7 +85,11 @@ impl Open {
         self.keep_alive.touch(now);
         let durable = self.session.is_durable();
         match packet {
-            Packet::Publish(publish) => self.publish(publish, capabilities, out)?,
+            Packet::Publish(publish) => {
+                if let Some(route) = self.publish(publish, capabilities, out)? {
+                    out.push(Output::Route(Box::new(route)));
+                }
+            }
             Packet::PubAck(ack) => {
                 self.session.outbound.puback(ack.packet_id, ack.reason_code, durable, out);
                 self.pump(now, out);
@@ -137,6 +143,12 @@ impl Open {
         Ok(Next::Stay)
     }
 
+    /// PUBLISHes whose acknowledgement waits for the server.
+    #[inline]
+    pub(crate) fn withheld(&self) -> usize {
+        self.inbound.as_ref().map_or(0, |inbound| inbound.withheld())
+    }
+
     /// The server answered an [`Output::Route`].
     #[inline]
     pub(crate) fn routed(
@@ -155,32 +167,69 @@ impl Open {
     pub(crate) fn durable(&mut self, token: Token, out: &mut Outputs<'_>) {
         let Some(packet_id) = token.packet_id() else { return };
         if !token.is_outbound() {
-            self.inbound.released(packet_id, &mut self.session.exchanges, out);
+            self.inbound.get_or_insert_default().released(
+                packet_id,
+                &mut self.session.exchanges,
+                out,
+            );
         } else if self.session.outbound.released(packet_id) {
             // [MQTT-4.3.3-4] [MQTT-4.6.0-4 @3.1.1] Answers come in the order of the changes, so of the PUBRECs.
             out.push(ack(AckKind::PubRel, packet_id, ReasonCode::Success));
         }
     }
 
-    /// A message for the client.
+    /// A message for the client: gives the PUBLISH to send now, if there is one.
     #[inline]
     pub(crate) fn deliver(
         &mut self,
         delivery: Delivery,
         now: Instant,
         out: &mut Outputs<'_>,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Outgoing>, Violation> {
         let (session, mut sender) = self.sender(now);
         if delivery.qos > Qos::AtMostOnce {
             let durable = session.is_durable();
             return session.outbound.deliver(delivery, durable, &mut sender, out);
         }
         // [MQTT-3.3.4-10] [MQTT-4.9.0-3] [MQTT-4.3.1-1] [MQTT-4.3.1-1 @3.1.1] QoS 0 asks for no quota.
-        out.push(match sender.outgoing(&delivery, None, false) {
-            Ok(outgoing) => Output::Publish(outgoing),
-            Err(why) => Output::Dropped(Dropped { delivery, why }),
-        });
-        Ok(())
+        Ok(match sender.outgoing(&delivery, None, false) {
+            Ok(outgoing) => Some(outgoing),
+            Err(why) => {
+                out.push(Output::Dropped(Dropped { delivery, why }));
+                None
+            }
+        })
+    }
+
+    /// An acknowledgement without reason code came in.
+    #[inline]
+    pub(crate) fn acknowledged(
+        &mut self,
+        kind: AckKind,
+        packet_id: PacketId,
+        capabilities: &Capabilities,
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> Result<Next, Violation> {
+        if kind == AckKind::PubAck {
+            self.keep_alive.touch(now);
+            let durable = self.session.is_durable();
+            self.session.outbound.puback(packet_id, ReasonCode::Success, durable, out);
+            self.pump(now, out);
+            return Ok(Next::Stay);
+        }
+        let ack = Ack {
+            packet_id,
+            reason_code: ReasonCode::Success,
+            properties: AckProperties::default(),
+        };
+        let packet = match kind {
+            AckKind::PubAck => Packet::PubAck(ack),
+            AckKind::PubRec => Packet::PubRec(ack),
+            AckKind::PubRel => Packet::PubRel(ack),
+            AckKind::PubComp => Packet::PubComp(ack),
+        };
+        self.packet(packet, capabilities, now, out)
     }
 
     /// Sends what waited for quota.
@@ -256,7 +305,7 @@ impl Open {
             durable,
             receive_maximum: capabilities.receive_maximum.max(1),
         };
-        (&mut self.inbound, rules)
+        (self.inbound.get_or_insert_default(), rules)
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode};
 
-use crate::delivery::{Completed, Delivery, Dropped, Origin};
+use crate::delivery::{Completed, Delivery, Dropped, Origin, Outgoing};
 use crate::error::Violation;
 use crate::event::{Acknowledgement, Output, Outputs, Persist};
 use crate::packet_ids::{PACKET_IDS, packet_id_of, release_idle_room, seq_from};
@@ -114,24 +114,24 @@ impl Outbound {
         }
     }
 
-    /// Takes a message with QoS above 0 and sends it, or lets it wait behind others and for quota.
+    /// Takes a message with QoS above 0 and gives its PUBLISH, or lets it wait behind others and for quota.
+    #[inline]
     pub(crate) fn deliver(
         &mut self,
         delivery: Delivery,
         durable: bool,
         sender: &mut Sender<'_>,
         out: &mut Outputs<'_>,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Outgoing>, Violation> {
         // [MQTT-2.2.1-4] [MQTT-2.3.1-4 @3.1.1]
         let exhausted =
             self.slots.front().is_some_and(|first| delivery.seq >= first.seq + PACKET_IDS);
         // [MQTT-4.9.0-2]
         if exhausted || self.available() == 0 {
             self.queue(delivery);
-            return if exhausted { Err(Violation::PacketIdsExhausted) } else { Ok(()) };
+            return if exhausted { Err(Violation::PacketIdsExhausted) } else { Ok(None) };
         }
-        self.send(delivery, durable, sender, out);
-        Ok(())
+        Ok(self.send(delivery, durable, sender, out))
     }
 
     /// Keeps a message for the next connection, or until there is quota.
@@ -142,24 +142,27 @@ impl Outbound {
         self.waiting += usize::from(self.insert(Slot { seq, stage, delivery: Some(delivery) }));
     }
 
+    #[inline]
     fn send(
         &mut self,
         delivery: Delivery,
         durable: bool,
         sender: &mut Sender<'_>,
         out: &mut Outputs<'_>,
-    ) {
+    ) -> Option<Outgoing> {
         let seq = delivery.seq;
         match sender.outgoing(&delivery, Some(packet_id_of(seq)), delivery.sent_before) {
             Ok(outgoing) => {
-                if self.insert(Slot { seq, stage: Stage::Sent, delivery: Some(delivery) }) {
-                    self.quota.take();
-                    out.push(Output::Publish(outgoing));
+                if !self.insert(Slot { seq, stage: Stage::Sent, delivery: Some(delivery) }) {
+                    return None;
                 }
+                self.quota.take();
+                Some(outgoing)
             }
             Err(why) => {
                 out.push(Output::Dropped(Dropped { delivery, why }));
                 acknowledged(seq, durable, out);
+                None
             }
         }
     }

@@ -27,28 +27,31 @@ pub(crate) fn is_too_deep(topic: &[u8], levels_max: u16) -> bool {
 }
 
 impl Open {
-    /// PUBLISH came in.
+    /// PUBLISH came in: gives what is to be routed, if it is.
+    #[inline]
     pub(crate) fn publish<'a>(
         &mut self,
         publish: Publish<&'a [u8]>,
         capabilities: &Capabilities,
         out: &mut Outputs<'a>,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Route<'a>>, Violation> {
         check(&publish, capabilities)?;
         let topic = self.topic_of(&publish, capabilities)?;
         let refused = self.refuse(topic.as_bytes(), capabilities)?;
         let qos = publish.qos;
         let Some(packet_id) = publish.packet_id else {
-            out.push(match refused {
-                None => Output::Route(Route { token: None, publish, topic }),
-                Some(reason) => Output::PublishRefused { qos, reason },
+            return Ok(match refused {
+                None => Some(Route { token: None, publish, topic }),
+                Some(reason) => {
+                    out.push(Output::PublishRefused { qos, reason });
+                    None
+                }
             });
-            return Ok(());
         };
         let received = Received { qos, packet_id, dup: publish.dup, refused };
         let (inbound, mut rules) = self.inbound(capabilities);
         match inbound.publish(received, &mut rules)? {
-            Some(token) => out.push(Output::Route(Route { token: Some(token), publish, topic })),
+            Some(token) => return Ok(Some(Route { token: Some(token), publish, topic })),
             None => {
                 inbound.flush(rules.exchanges, out);
                 if let Some(reason) = refused {
@@ -56,7 +59,7 @@ impl Open {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The topic that the PUBLISH names, by itself or by its alias.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use dunlin_codec::{Hop, PacketId, publish_len};
 
 use crate::alias::OutboundAliases;
-use crate::delivery::{Delivery, DropReason, Outgoing};
+use crate::delivery::{Delivery, DropReason, Outgoing, SubscriptionIds};
 use crate::peer::Peer;
 
 /// What sending a PUBLISH depends on: the client, the time, and the aliases it changes.
@@ -33,7 +33,12 @@ impl Sender<'_> {
             // [MQTT-3.3.1-1 @3.1.1] [MQTT-3.3.1-2 @3.1.1] [MQTT-3.3.1-3 @3.1.1]
             dup,
             retain: delivery.retain,
-            subscription_ids: delivery.subscription_ids.clone(),
+            // Most have none, and an empty list is cheaper made than copied.
+            subscription_ids: if delivery.subscription_ids.is_empty() {
+                SubscriptionIds::new()
+            } else {
+                delivery.subscription_ids.clone()
+            },
             topic_alias: self.aliases.as_mut().and_then(|aliases| aliases.find(topic)),
             message_expiry_interval,
         };

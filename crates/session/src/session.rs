@@ -31,7 +31,11 @@ pub struct Session {
     pub(crate) outbound: Outbound,
     pub(crate) tokens: Tokens,
     /// SUBSCRIBE and UNSUBSCRIBE that the server has not answered when their connection ended: one for each of these.
-    unanswered: Vec<Request>,
+    #[expect(
+        clippy::box_collection,
+        reason = "nearly all sessions have none, and are 16 bytes smaller for it"
+    )]
+    unanswered: Option<Box<Vec<Request>>>,
 }
 
 /// Whether the client is there.
@@ -84,7 +88,7 @@ impl Session {
             exchanges: Exchanges::default(),
             outbound: Outbound::default(),
             tokens: Tokens::default(),
-            unanswered: Vec::new(),
+            unanswered: None,
         }
     }
 
@@ -262,8 +266,12 @@ impl Session {
     /// The answer to an [`Output::Subscribe`] or [`Output::Unsubscribe`] of an earlier connection, while there is none: its
     /// client will not see it, but it holds.
     pub fn answered(&mut self, token: Token, mut reason_codes: Vec<ReasonCode>) {
-        let place = self.unanswered.iter().position(|request| request.token() == token);
-        if let Some(request) = place.map(|index| self.unanswered.swap_remove(index)) {
+        let Some(unanswered) = &mut self.unanswered else { return };
+        let place = unanswered.iter().position(|request| request.token() == token);
+        if let Some(request) = place.map(|index| unanswered.swap_remove(index)) {
+            if unanswered.is_empty() {
+                self.unanswered = None;
+            }
             request.settle(&mut reason_codes, self);
         }
     }
@@ -292,7 +300,9 @@ impl Session {
 
     /// Its connection ends while this request is with the server.
     pub(crate) fn keep_unanswered(&mut self, request: Option<Request>) {
-        self.unanswered.extend(request);
+        if let Some(request) = request {
+            self.unanswered.get_or_insert_default().push(request);
+        }
     }
 
     /// The Network Connection ended. A session that another connection left behind is not touched.

@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_codec::{
-    DecodeLimits, Message, PacketRef, Qos, ReasonCode, TopicName, Version, decode, decode_connect,
+    DecodeLimits, Message, PacketRef, PublishRef, Qos, ReasonCode, TopicName, Version, decode,
+    decode_connect,
 };
 use dunlin_session::{Capabilities, Connection, Delivery, Input, Output, Outputs, Session};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -63,7 +64,19 @@ impl Server {
 
     fn bytes(&mut self, bytes: &[u8]) {
         let (packet, _) = decode(bytes, Version::V3_1_1, &LIMITS).unwrap().unwrap();
-        self.input(Input::Packet(packet));
+        match packet {
+            PacketRef::Publish(publish) => self.publish(publish),
+            packet => self.input(Input::Packet(packet)),
+        }
+    }
+
+    fn publish(&mut self, publish: PublishRef<'_>) {
+        let mut out = std::mem::take(&mut self.room).recycle();
+        let route = self.connection.publish(publish, self.now, &mut out).unwrap();
+        if let Some(token) = route.and_then(|route| route.token) {
+            self.connection.routed(token, ReasonCode::Success, &mut out);
+        }
+        self.room = out.recycle();
     }
 
     /// Carries out everything at once.

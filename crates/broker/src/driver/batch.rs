@@ -130,7 +130,7 @@ impl Driver {
     /// Whether this publisher may wait for a slow receiver: not if somebody waits for it, or two could wait for each other.
     fn may_wait(&self) -> bool {
         let idle = self.mailbox.as_ref().is_none_or(|mailbox| mailbox.queued() == (0, 0));
-        matches!(self.state, State::Open)
+        self.state == State::Open
             && idle
             && self.writer.is_empty()
             && self.machine.unacknowledged() == 0

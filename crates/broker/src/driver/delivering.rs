@@ -20,7 +20,7 @@ use super::{Driver, State, WRITER_AHEAD, guarded};
 /// Messages taken from the mailbox in one go.
 const DELIVERIES_MAX: usize = 512;
 /// Retained messages on their way in the client's own queue while more are to be replayed.
-pub(super) const REPLAY_QUEUE_MAX: usize = 64;
+pub(super) const REPLAY_QUEUE_MAX: u32 = 64;
 
 impl Driver {
     /// Takes what has arrived for this client since the last turn.
@@ -40,8 +40,8 @@ impl Driver {
         mailbox.collect(cx, wants, collected);
         self.core.charge(collected.charge);
         self.writer.append(&mut collected.lane, std::mem::take(&mut collected.tally));
-        self.waiting = collected.waiting;
-        self.queued = collected.queued;
+        self.waiting = small(collected.waiting);
+        self.queued = small(collected.queued);
         self.left = collected.left;
         for notice in collected.notices.drain(..) {
             self.noticed(notice, staging, now);
@@ -96,7 +96,19 @@ impl Driver {
             self.core.report(mailbox, drops);
             return;
         }
-        self.feed(Input::Deliver(delivery), staging, now);
+        let mut out = std::mem::take(&mut staging.outputs).recycle();
+        let taken = match self.machine.deliver(delivery, now, &mut out) {
+            Ok(outgoing) => {
+                let version = self.version();
+                if let Some(outgoing) = outgoing {
+                    self.writer.publish(&outgoing, version);
+                }
+                Ok(())
+            }
+            Err(violation) => Err(violation),
+        };
+        self.settle(taken, &mut out, staging, now);
+        staging.outputs = out.recycle();
     }
 
     fn hook_delivers(
@@ -117,7 +129,7 @@ impl Driver {
 
     /// Takes from the queues of this client's shared groups what its quota allows.
     fn pull(&mut self, mailbox: &Arc<Mailbox>, staging: &mut Staging) {
-        let quota = usize::from(self.machine.send_quota()).saturating_sub(self.queued);
+        let quota = usize::from(self.machine.send_quota()).saturating_sub(self.queued as usize);
         mailbox.set_credit(quota);
         if quota == 0 || self.queued > 0 {
             return;
@@ -177,13 +189,14 @@ impl Driver {
     }
 
     pub(super) fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
-        if matches!(self.state, State::Lingering(_) | State::Closed) {
+        if matches!(self.state, State::Lingering | State::Closed) {
             return true;
         }
         match self.writer.poll_flush(&self.socket, now, cx) {
             Poll::Ready(Ok(())) => {
-                if matches!(self.state, State::Closing(_)) {
-                    self.state = State::Lingering(now + LINGER);
+                if self.state == State::Closing {
+                    self.state = State::Lingering;
+                    self.closes_by(now + LINGER);
                     let _ =
                         socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write);
                 }
@@ -196,6 +209,10 @@ impl Driver {
             Poll::Pending => true,
         }
     }
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// How QoS 0 copies for this client are made.

@@ -33,11 +33,18 @@ pub(super) struct EndNote {
     reason: EndReason,
     rule: Option<&'static str>,
     detail: String,
+    /// When the socket closes, written or not.
+    closes_at: Option<Instant>,
 }
 
 impl EndNote {
     fn lost() -> Self {
-        Self { reason: EndReason::ConnectionLost, rule: None, detail: String::new() }
+        Self {
+            reason: EndReason::ConnectionLost,
+            rule: None,
+            detail: String::new(),
+            closes_at: None,
+        }
     }
 }
 
@@ -57,7 +64,7 @@ impl Driver {
 
     /// The broker wants the connection closed.
     pub(super) fn evict(&mut self, reason: EndReason, staging: &mut Staging, now: Instant) {
-        if !matches!(self.state, State::Open) {
+        if self.state != State::Open {
             return;
         }
         self.evicted = Some(reason);
@@ -94,13 +101,14 @@ impl Driver {
         let (reason, rule, detail) = describe(end, self.evicted, self.machine.version());
         self.note_end(reason, rule, detail);
         self.release(now);
-        if matches!(self.state, State::Open) {
+        if self.state == State::Open {
             let closing_max = if self.core.is_closing() {
                 self.core.config.limits.shutdown_drain_max
             } else {
                 CLOSING_MAX
             };
-            self.state = State::Closing(now + closing_max);
+            self.state = State::Closing;
+            self.closes_by(now + closing_max);
         }
     }
 
@@ -166,13 +174,23 @@ impl Driver {
         self.listener.handshake_over(&mut self.in_handshake);
     }
 
+    /// Sets the time at which a connection that has ended closes its socket.
+    pub(super) fn closes_by(&mut self, at: Instant) {
+        self.ended.get_or_insert_with(|| Box::new(EndNote::lost())).closes_at = Some(at);
+    }
+
+    pub(super) fn closing_deadline(&self) -> Option<Instant> {
+        self.ended.as_ref().filter(|_| self.state != State::Open)?.closes_at
+    }
+
     pub(super) fn note_end(
         &mut self,
         reason: EndReason,
         rule: Option<&'static str>,
         detail: String,
     ) {
-        self.ended.get_or_insert_with(|| Box::new(EndNote { reason, rule, detail }));
+        self.ended
+            .get_or_insert_with(|| Box::new(EndNote { reason, rule, detail, closes_at: None }));
     }
 
     /// After the last packet: reads on so that the peer's system does not throw away what it was told.
@@ -182,9 +200,7 @@ impl Driver {
         now: Instant,
         cx: &mut Context<'_>,
     ) -> bool {
-        if let State::Closing(at) | State::Lingering(at) = self.state
-            && at <= now
-        {
+        if self.closing_deadline().is_some_and(|at| at <= now) {
             self.state = State::Closed;
             return false;
         }
@@ -205,7 +221,7 @@ impl Drop for Driver {
     /// However the task ends, by a panic too: the session is parked and the end recorded.
     fn drop(&mut self) {
         let now = Instant::now();
-        if !matches!(self.state, State::Closed | State::Closing(_) | State::Lingering(_)) {
+        if self.state == State::Open {
             let reason = match (std::thread::panicking(), self.core.is_closing()) {
                 (true, _) => EndReason::Panicked,
                 (false, true) => EndReason::ShuttingDown,
@@ -220,7 +236,7 @@ impl Drop for Driver {
         sub(&counters.connections_open, 1);
         self.core.connections.fetch_sub(1, Ordering::Relaxed);
         self.listener.connection_over();
-        let EndNote { reason, rule, detail } =
+        let EndNote { reason, rule, detail, .. } =
             self.ended.take().map_or_else(EndNote::lost, |note| *note);
         counters.ended(reason);
         let end = ConnectionEnd {

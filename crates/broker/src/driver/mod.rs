@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{DecodeLimits, Qos, ReasonCode, Version};
-use dunlin_session::{Connection, Input, Output, Outputs};
+use dunlin_session::{Connection, Input, Output, Outputs, Violation};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -84,11 +84,11 @@ pub(crate) struct Driver {
     state: State,
     sleep: Option<Pin<Box<Sleep>>>,
     /// Counts batches, so that a route is checked once in each.
-    batch: u64,
+    batch: u32,
     /// Messages with QoS above 0 that could be taken from the mailbox, as last seen.
-    waiting: usize,
+    waiting: u32,
     /// The same with those on their way through the store.
-    queued: usize,
+    queued: u32,
     /// Whether QoS 0 was left in the mailbox.
     left: bool,
     /// Whether `partial` holds whole packets that were not to be read yet.
@@ -110,14 +110,14 @@ pub(crate) struct Driver {
 }
 
 /// How far a connection is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     /// Packets go both ways.
     Open,
-    /// The session is gone; what is said last is written until then.
-    Closing(Instant),
-    /// All is written and our side is shut; the peer may read it until then.
-    Lingering(Instant),
+    /// The session is gone; what is said last is written.
+    Closing,
+    /// All is written and our side is shut; the peer may read it.
+    Lingering,
     Closed,
 }
 
@@ -172,7 +172,7 @@ impl Driver {
         let now = Instant::now();
         let Scratch { read, staging, collected } = scratch;
         for _ in 0..READS_MAX {
-            if matches!(self.state, State::Open) {
+            if self.state == State::Open {
                 self.poll_opening(staging, now, cx);
                 self.poll_pending(staging, now, cx);
                 self.collect(staging, collected, now, cx);
@@ -186,12 +186,12 @@ impl Driver {
             }
             let more = match self.state {
                 State::Open => self.poll_read(read, staging, now, cx),
-                State::Closing(_) | State::Lingering(_) | State::Closed => {
+                State::Closing | State::Lingering | State::Closed => {
                     self.poll_linger(read, now, cx)
                 }
             };
             self.finish_batch(staging, cx);
-            if matches!(self.state, State::Closed) {
+            if self.state == State::Closed {
                 return Poll::Ready(());
             }
             if !more && !self.has_work() {
@@ -206,21 +206,22 @@ impl Driver {
 
     /// Whether another round would find something to do without being woken.
     fn has_work(&self) -> bool {
-        let closing_done = matches!(self.state, State::Closing(_)) && self.writer.is_empty();
+        let closing_done = self.state == State::Closing && self.writer.is_empty();
         let deliverable =
             self.waiting > 0 && self.writer.len() < WRITER_AHEAD && self.machine.send_quota() > 0;
         let replayable = self.busy.as_ref().is_some_and(|busy| !busy.replays.is_empty())
             && self.writer.len() < self.replay_ahead()
             && self.queued < REPLAY_QUEUE_MAX;
-        matches!(self.state, State::Open)
+        self.state == State::Open
             && (deliverable || replayable || self.left && self.writer.is_empty())
             || closing_done
     }
 
     /// Feeds the machine and carries out what it says.
     pub(super) fn feed(&mut self, input: Input<'_>, staging: &mut Staging, now: Instant) {
-        let mut out = Outputs::new();
+        let mut out = std::mem::take(&mut staging.outputs).recycle();
         self.feed_into(input, &mut out, staging, now);
+        staging.outputs = out.recycle();
     }
 
     pub(super) fn feed_into<'a>(
@@ -230,7 +231,20 @@ impl Driver {
         staging: &mut Staging,
         now: Instant,
     ) {
-        if let Err(violation) = self.machine.handle(input, now, out) {
+        let taken = self.machine.handle(input, now, out);
+        self.settle(taken, out, staging, now);
+    }
+
+    /// Carries out what came of one input.
+    #[inline]
+    fn settle<'a>(
+        &mut self,
+        taken: Result<(), Violation>,
+        out: &mut Outputs<'a>,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        if let Err(violation) = taken {
             self.machine.violated(violation, now, out);
         }
         self.carry_out_all(out, staging, now);
@@ -256,11 +270,8 @@ impl Driver {
     ) {
         match output {
             Output::Route(route) => {
-                if let Some((token, reason)) = self.route(route, staging, now)
-                    && let Err(violation) =
-                        self.machine.handle(Input::Routed { token, reason }, now, out)
-                {
-                    self.machine.violated(violation, now, out);
+                if let Some((token, reason)) = self.route(*route, staging, now) {
+                    self.machine.routed(token, reason, out);
                 }
             }
             Output::Ack(ack) => self.writer.acknowledgement(ack, self.version()),

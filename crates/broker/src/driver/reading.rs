@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{
-    DecodeError, FrameLen, Packet, PacketRef, decode, decode_connect, frame_len, publish_run,
+    DecodeError, FrameLen, Packet, PacketRef, PublishRef, decode, decode_connect, frame_len,
+    publish_run, short_ack,
 };
 use dunlin_session::{Input, Outputs};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -17,6 +18,8 @@ use crate::metrics::add;
 
 use super::{Driver, State};
 
+/// Bytes of an acknowledgement without reason code.
+const SHORT_ACK_BYTES: usize = 4;
 /// Bytes of one run: large enough to pay, small enough to be shared by receivers of different speed.
 const RUN_BYTES_MAX: usize = 64 * 1024;
 /// Bytes waiting in the writer from which on the client is not read: it sends requests and does not take the answers.
@@ -136,12 +139,12 @@ impl Driver {
 
     /// Decodes what was read and keeps what is not complete, or not to be read yet.
     fn take_in(&mut self, data: &[u8], staging: &mut Staging, now: Instant) {
-        self.batch += 1;
-        let mut out = Outputs::new();
+        self.batch = self.batch.wrapping_add(1);
+        let mut out = std::mem::take(&mut staging.outputs).recycle();
         let mut at = 0;
         let mut received = Received::default();
         while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
-            if !matches!(self.state, State::Open) {
+            if self.state != State::Open {
                 break;
             }
             if !self.machine.accepts_packets() || self.pending.is_some() {
@@ -152,11 +155,23 @@ impl Driver {
                 && let Some(used) = self.take_run(rest, staging, &mut received, now)
             {
                 at += used;
+            } else if let Some((kind, packet_id)) =
+                short_ack(rest).filter(|_| self.machine.is_open())
+            {
+                at += SHORT_ACK_BYTES;
+                received.packets += 1;
+                let taken = self.machine.acknowledged(kind, packet_id, now, &mut out);
+                self.settle(taken, &mut out, staging, now);
             } else {
                 match self.decode(rest) {
+                    Ok(Some((Packet::Publish(publish), used))) => {
+                        at += used;
+                        received.publish(&publish);
+                        self.take_publish(publish, &mut out, staging, now);
+                    }
                     Ok(Some((packet, used))) => {
                         at += used;
-                        received.packet(&packet);
+                        received.packets += 1;
                         self.feed_into(Input::Packet(packet), &mut out, staging, now);
                     }
                     Ok(None) => break,
@@ -171,9 +186,10 @@ impl Driver {
                 self.flush(staging, None);
             }
         }
+        staging.outputs = out.recycle();
         received.count(&self.core);
         self.packets_received += received.packets;
-        if matches!(self.state, State::Open) {
+        if self.state == State::Open {
             self.partial = data.get(at..).unwrap_or_default().to_vec();
         }
     }
@@ -184,6 +200,28 @@ impl Driver {
             None => Ok(decode_connect(input, &self.limits)?
                 .map(|(connect, used)| (Packet::Connect(connect), used))),
         }
+    }
+
+    /// Takes one PUBLISH.
+    #[inline]
+    fn take_publish<'a>(
+        &mut self,
+        publish: PublishRef<'a>,
+        out: &mut Outputs<'a>,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        let taken = match self.machine.publish(publish, now, out) {
+            Ok(Some(route)) => {
+                if let Some((token, reason)) = self.route(route, staging, now) {
+                    self.machine.routed(token, reason, out);
+                }
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(violation) => Err(violation),
+        };
+        self.settle(taken, out, staging, now);
     }
 
     /// Takes a run of QoS 0 PUBLISHes past the machine, which would only say that they are to be routed.
@@ -231,12 +269,10 @@ struct Received {
 }
 
 impl Received {
-    fn packet(&mut self, packet: &Packet<&[u8]>) {
+    fn publish(&mut self, publish: &PublishRef<'_>) {
         self.packets += 1;
-        if let Packet::Publish(publish) = packet {
-            self.publishes += 1;
-            self.publish_bytes += publish.payload.len() as u64;
-        }
+        self.publishes += 1;
+        self.publish_bytes += publish.payload.len() as u64;
     }
 
     fn count(&self, core: &Core) {

@@ -24,7 +24,7 @@ pub(super) struct RouteCache {
 struct Cached {
     route: Route,
     /// The batch in which the route was last found current.
-    checked: u64,
+    checked: u32,
 }
 
 /// What a Topic Name has to be for this connection's messages.
@@ -53,7 +53,7 @@ impl RouteCache {
     pub(super) fn get(
         &mut self,
         topic: &[u8],
-        batch: u64,
+        batch: u32,
         rules: TopicRules,
         router: &Router,
         from: Option<&Arc<Mailbox>>,
@@ -62,7 +62,7 @@ impl RouteCache {
             Some(cached) if cached.route.name.as_bytes() == topic => self.last,
             _ => match self.index.get(topic) {
                 Some(position) => *position,
-                None => self.insert(router.route(client_topic(topic, rules)?, from)),
+                None => self.insert(router.route(client_topic(topic, rules)?, from), batch),
             },
         };
         self.last = position;
@@ -76,10 +76,10 @@ impl RouteCache {
         Some(&cached.route)
     }
 
-    fn insert(&mut self, route: Route) -> usize {
+    fn insert(&mut self, route: Route, batch: u32) -> usize {
         let key: Box<[u8]> = route.name.as_bytes().into();
         // Not known to be current in any batch: it is looked at once more, which costs two loads.
-        let cached = Cached { route, checked: 0 };
+        let cached = Cached { route, checked: batch.wrapping_sub(1) };
         let position = if self.routes.len() < self.entries_max {
             self.routes.push(cached);
             self.routes.len() - 1

@@ -43,11 +43,7 @@ impl Driver {
             // What is due is seen to in a turn of its own.
             self.due(now);
             cx.waker().wake_by_ref();
-            return if matches!(self.state, State::Closed) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            };
+            return if self.state == State::Closed { Poll::Ready(()) } else { Poll::Pending };
         }
     }
 
@@ -55,8 +51,7 @@ impl Driver {
         let limits = &self.core.config.limits;
         let state = match self.state {
             State::Open => self.machine.next_deadline(),
-            State::Closing(at) | State::Lingering(at) => Some(at),
-            State::Closed => None,
+            State::Closing | State::Lingering | State::Closed => self.closing_deadline(),
         };
         let stalled = self.writer.waiting_since().map(|since| since + limits.write_stall_max);
         let held = self
@@ -94,8 +89,12 @@ impl Driver {
                 }
                 self.forget_if_idle(now);
             }
-            State::Closing(at) | State::Lingering(at) if at <= now => self.state = State::Closed,
-            State::Closing(_) | State::Lingering(_) | State::Closed => {}
+            State::Closing | State::Lingering
+                if self.closing_deadline().is_some_and(|at| at <= now) =>
+            {
+                self.state = State::Closed;
+            }
+            State::Closing | State::Lingering | State::Closed => {}
         }
     }
 

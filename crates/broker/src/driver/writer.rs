@@ -25,11 +25,17 @@ pub(super) struct Writer {
     /// When the socket last took something, or bytes began to wait for it.
     waiting_since: Option<Instant>,
     pub(super) packets: u64,
-    /// What the broker's counters do not have.
-    tally: Tally,
     pub(super) bytes: u64,
-    /// Of packets and bytes, what the broker's counters have.
-    reported: (u64, u64),
+    unreported: Unreported,
+}
+
+/// What the broker's counters do not have yet: that of one turn, which is far below 4 GiB.
+#[derive(Debug, Default)]
+struct Unreported {
+    packets: u32,
+    bytes: u32,
+    publishes: u32,
+    payload: u32,
 }
 
 impl Writer {
@@ -49,8 +55,7 @@ impl Writer {
     /// Moves encoded PUBLISHes behind what is there.
     pub(super) fn append(&mut self, lane: &mut Chunks, tally: Tally) {
         self.chunks.append(lane);
-        self.packets += tally.publishes;
-        self.tally.add(tally);
+        self.sent(tally);
     }
 
     pub(super) fn packet(&mut self, packet: &Packet<Bytes>, version: Version) {
@@ -59,19 +64,19 @@ impl Writer {
             // What has a length can be encoded.
             let _ = packet.encode(version, tail);
         });
-        self.packets += 1;
+        self.sent_one();
     }
 
     pub(super) fn acknowledgement(&mut self, ack: Acknowledgement, version: Version) {
         // Four bytes, or five with a reason code.
         self.chunks
             .with_tail(5, |tail| encode_ack(ack.kind, ack.packet_id, ack.reason, version, tail));
-        self.packets += 1;
+        self.sent_one();
     }
 
     pub(super) fn ping_response(&mut self) {
         self.chunks.extend(&[0xD0, 0]);
-        self.packets += 1;
+        self.sent_one();
     }
 
     pub(super) fn publish(&mut self, outgoing: &Outgoing, version: Version) {
@@ -88,8 +93,7 @@ impl Writer {
             self.chunks.with_tail(head, |tail| encode_publish_head(message, &hop, version, tail));
             self.chunks.push_shared(&message.payload);
         }
-        self.packets += 1;
-        self.tally.add(Tally { publishes: 1, payload: message.payload.len() as u64 });
+        self.sent(Tally { publishes: 1, payload: message.payload.len() as u64 });
     }
 
     /// Writes as much as the socket takes. Ready when nothing is left.
@@ -109,6 +113,8 @@ impl Writer {
                 Ok(count) => {
                     self.chunks.consume(count);
                     self.bytes += count as u64;
+                    self.unreported.bytes =
+                        self.unreported.bytes.saturating_add(small(count as u64));
                     self.waiting_since = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -128,21 +134,37 @@ impl Writer {
 
     /// Adds what was written since this was called last.
     pub(super) fn report(&mut self, counters: &Counters) {
-        let packets = self.packets - self.reported.0;
-        let bytes = self.bytes - self.reported.1;
+        let Unreported { packets, bytes, publishes, payload } =
+            std::mem::take(&mut self.unreported);
         if packets == 0 && bytes == 0 {
             return;
         }
-        self.reported = (self.packets, self.bytes);
-        let Tally { publishes, payload } = std::mem::take(&mut self.tally);
-        add(&counters.packets_sent, packets);
-        add(&counters.bytes_sent, bytes);
-        add(&counters.publish_sent, publishes);
-        add(&counters.publish_bytes_sent, payload);
+        add(&counters.packets_sent, packets.into());
+        add(&counters.bytes_sent, bytes.into());
+        add(&counters.publish_sent, publishes.into());
+        add(&counters.publish_bytes_sent, payload.into());
+    }
+
+    /// Counts PUBLISHes.
+    fn sent(&mut self, tally: Tally) {
+        self.packets += tally.publishes;
+        self.unreported.packets += small(tally.publishes);
+        self.unreported.publishes += small(tally.publishes);
+        self.unreported.payload = self.unreported.payload.saturating_add(small(tally.payload));
+    }
+
+    /// Counts a packet of another kind.
+    fn sent_one(&mut self) {
+        self.packets += 1;
+        self.unreported.packets += 1;
     }
 
     pub(super) fn clear(&mut self) {
         self.chunks.clear();
         self.waiting_since = None;
     }
+}
+
+fn small(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
