@@ -319,8 +319,9 @@ pub struct Limits {
     pub replay_bytes_ahead: usize,
 
     // ---- The whole broker ----
-    /// Bytes of messages and sessions held in memory, each allocation counted once. Near it load is shed in this order:
-    /// no new connections, the loudest QoS 0 publishers slowed, QoS 0 dropped, QoS 1 and 2 refused with 0x97.
+    /// Bytes of queued and retained messages in memory. A payload of 512 bytes or more is counted once, however many hold it;
+    /// a smaller one with each queue that holds it. Near the limit load is shed in this order: no new connections (from 85 %),
+    /// QoS 0 publishers slowed while anything waits for their receivers, QoS 0 dropped, QoS 1 and 2 refused with 0x97.
     /// None: half of the memory of the machine, or of the control group if that is less.
     pub memory_bytes_max: Option<u64>,
     /// Messages that wait for the store's next commit. At the limit their publishers wait for their acknowledgements.

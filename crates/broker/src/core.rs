@@ -15,7 +15,7 @@ use dunlin_topics::{SharedFilter, SubscriptionFilter};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::{Budget, Charge};
+use crate::budget::{Budget, Charge, Pressure};
 use crate::config::Config;
 use crate::fanout::{Routed, Source, Staging, expires_at};
 use crate::hooks::{Hooks, Interests};
@@ -83,6 +83,15 @@ impl Core {
             self.budget.change(charge.budget);
             shift(&self.counters.queued_messages, charge.messages);
             shift(&self.counters.queued_bytes, charge.bytes);
+        }
+    }
+
+    /// Bytes waiting for a receiver from which on its publishers are slowed: any at all when memory is short.
+    pub(crate) fn lane_soft(&self) -> usize {
+        if self.budget.pressure() >= Pressure::SlowPublishers {
+            1
+        } else {
+            self.config.limits.qos0_lane_bytes_soft
         }
     }
 

@@ -75,6 +75,8 @@ pub(crate) struct Source {
     pub(crate) inbound: Option<PacketId>,
     /// Who waits.
     pub(crate) token: Option<Token>,
+    /// Why the message is refused although it was passed on: a retained message for which there was no room.
+    pub(crate) refused: Option<ReasonCode>,
     /// The session whose will this is, if it is one that the store knows.
     pub(crate) will_of: Option<SessionNo>,
 }
@@ -199,8 +201,9 @@ impl Staging {
             groups.extend(self.share(core, group, message, now));
         }
         // [MQTT-4.3.2-4] Nobody is left out: the acknowledgement says so where nobody was there.
-        let reason =
+        let matched =
             if route.is_empty() { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+        let reason = source.refused.unwrap_or(matched);
         let waits = !durable.is_empty()
             || !groups.is_empty()
             || source.inbound.is_some()

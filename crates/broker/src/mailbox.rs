@@ -185,8 +185,13 @@ pub(crate) enum Posted {
 /// How a publisher stands towards a slow receiver.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience<'a> {
-    /// It can wait, and is woken by this.
-    Waits(&'a Waker),
+    /// It can wait.
+    Waits {
+        /// Woken when there is room.
+        waker: &'a Waker,
+        /// Bytes in the receiver's lane from which on it waits.
+        from: usize,
+    },
     /// It waited as long as it may.
     Exhausted,
     /// It must not wait: others wait for it, or nobody is there to wait.
@@ -727,27 +732,24 @@ impl Lane {
         limits: &Limits,
         drops: &mut Drops,
     ) -> Posted {
-        let full = self.chunks.len() >= limits.qos0_lane_bytes_soft;
-        let reason = if !same_wire {
+        let held = self.chunks.len();
+        let reason = match patience {
             // The receiver went, or came back with another version, since the copy was made.
-            Some(DropReason::Offline)
-        } else if !full {
-            None
-        } else {
-            match patience {
-                Patience::Waits(waker) if !self.stalled => {
-                    if !self.slowed.iter().any(|other| other.will_wake(waker)) {
-                        self.slowed.push(waker.clone());
-                    }
-                    return Posted::Wait;
+            _ if !same_wire => Some(DropReason::Offline),
+            Patience::Waits { waker, from } if held >= from && !self.stalled => {
+                if !self.slowed.iter().any(|other| other.will_wake(waker)) {
+                    self.slowed.push(waker.clone());
                 }
-                Patience::Exhausted => {
-                    self.stalled = true;
-                    Some(DropReason::SlowReader)
-                }
-                Patience::Waits(_) | Patience::None => (self.chunks.len() + post.lane.len()
-                    > limits.qos0_lane_bytes_hard)
-                    .then_some(DropReason::SlowReader),
+                return Posted::Wait;
+            }
+            Patience::Exhausted if held >= limits.qos0_lane_bytes_soft => {
+                self.stalled = true;
+                Some(DropReason::SlowReader)
+            }
+            // What is larger than the bound by itself passes when nothing else waits.
+            Patience::Waits { .. } | Patience::Exhausted | Patience::None => {
+                let full = held > 0 && held + post.lane.len() > limits.qos0_lane_bytes_hard;
+                full.then_some(DropReason::SlowReader)
             }
         };
         let tally = std::mem::take(&mut post.tally);

@@ -13,7 +13,12 @@ use dunlin_session::{Delivery, Origin, SubscriptionIds};
 use dunlin_topics::{NameCursor, NameIndex, TopicFilter};
 use parking_lot::RwLock;
 
+use crate::budget::Budget;
+use crate::metrics::shift;
 use crate::router::SubscriptionEntry;
+
+/// What the index takes for a name, beside the message.
+const INDEX_BYTES: usize = 128;
 
 /// A retained message.
 #[derive(Clone, Debug)]
@@ -43,17 +48,26 @@ pub(crate) struct RetainedSet {
     bytes: AtomicU64,
     messages_max: u64,
     bytes_max: u64,
+    budget: Arc<Budget>,
 }
 
 impl RetainedSet {
-    pub(crate) fn new(messages_max: u64, bytes_max: u64) -> Self {
+    pub(crate) fn new(messages_max: u64, bytes_max: u64, budget: Arc<Budget>) -> Self {
         Self {
             index: RwLock::new(NameIndex::new()),
             last_number: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             messages_max,
             bytes_max,
+            budget,
         }
+    }
+
+    /// Takes account of a message that came in (1) or went (-1).
+    fn account(&self, message: &Message, sign: i64) {
+        let size = message.size();
+        shift(&self.bytes, sign * i64::try_from(size).unwrap_or(i64::MAX));
+        self.budget.change(sign * Budget::entry_cost(INDEX_BYTES, size, message.payload.len()));
     }
 
     /// Applies a PUBLISH with RETAIN. To be called under the router's read guard.
@@ -63,7 +77,7 @@ impl RetainedSet {
         // [MQTT-3.3.1-6] [MQTT-3.3.1-7] An empty payload removes, and is never stored.
         if message.payload.is_empty() {
             if let Some(old) = index.remove(message.topic.as_bytes()) {
-                self.bytes.fetch_sub(old.message.size() as u64, Ordering::Relaxed);
+                self.account(&old.message, -1);
             }
             return Kept::Removed(number);
         }
@@ -75,8 +89,11 @@ impl RetainedSet {
             return Kept::Full;
         }
         // [MQTT-3.3.1-5] The newest replaces.
-        index.insert(&message.topic, Retained { message: Arc::clone(message), number, expires_at });
-        self.bytes.store(bytes, Ordering::Relaxed);
+        let retained = Retained { message: Arc::clone(message), number, expires_at };
+        if let Some(old) = index.insert(&message.topic, retained) {
+            self.account(&old.message, -1);
+        }
+        self.account(message, 1);
         Kept::Stored(number)
     }
 
@@ -84,7 +101,7 @@ impl RetainedSet {
     pub(crate) fn restore(&self, retained: Retained) {
         let mut index = self.index.write();
         self.last_number.fetch_max(retained.number, Ordering::Relaxed);
-        self.bytes.fetch_add(retained.message.size() as u64, Ordering::Relaxed);
+        self.account(&retained.message, 1);
         let topic = retained.message.topic.clone();
         index.insert(&topic, retained);
     }
@@ -122,7 +139,7 @@ impl RetainedSet {
         if index.get(topic).is_some_and(|retained| retained.number == number)
             && let Some(old) = index.remove(topic)
         {
-            self.bytes.fetch_sub(old.message.size() as u64, Ordering::Relaxed);
+            self.account(&old.message, -1);
         }
     }
 

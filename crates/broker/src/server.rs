@@ -14,7 +14,7 @@ use dunlin_store::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::{self, Budget};
+use crate::budget::{Budget, default_max};
 use crate::config::{Config, InvalidConfig, ListenerConfig};
 use crate::core::{Core, Namespace};
 use crate::end::EndReason;
@@ -202,16 +202,18 @@ fn core(
     committer: Committer<crate::persist::Write>,
     closing: watch::Sender<bool>,
 ) -> Arc<Core> {
-    let memory_max = config.limits.memory_bytes_max.unwrap_or_else(budget::default_max);
+    let memory_max = config.limits.memory_bytes_max.unwrap_or_else(default_max);
     let retained_max = config.limits.retained_bytes_max.unwrap_or(memory_max / 2);
-    let retained = RetainedSet::new(config.limits.retained_messages_max, retained_max);
+    let budget = Budget::new(memory_max);
+    let retained =
+        RetainedSet::new(config.limits.retained_messages_max, retained_max, Arc::clone(&budget));
     let connections_max = config.limits.connections_max.map_or_else(connections_max, u64::from);
     let interests: Interests = hooks.interests();
     Arc::new_cyclic(|me| Core {
         me: me.clone(),
         config,
         counters: Counters::default(),
-        budget: Budget::new(memory_max),
+        budget,
         namespace: Namespace {
             number: NamespaceNo::DEFAULT,
             registry: Registry::new(),

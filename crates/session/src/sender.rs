@@ -67,7 +67,11 @@ impl Sender<'_> {
             return Err(DropReason::Expired);
         }
         let begun_second = u64::from(left > Duration::from_secs(left.as_secs()));
-        Ok(Some(u32::try_from(left.as_secs() + begun_second).unwrap_or(u32::MAX)))
+        let left = u32::try_from(left.as_secs() + begun_second).unwrap_or(u32::MAX);
+        // Never more than was received: the publisher's clock may have been read a little later than this one.
+        Ok(Some(
+            delivery.message.message_expiry_interval().map_or(left, |received| left.min(received)),
+        ))
     }
 
     // [MQTT-3.1.2-24]

@@ -106,7 +106,9 @@ impl Driver {
     pub(super) fn flush(&mut self, staging: &mut Staging, cx: Option<&Context<'_>>) {
         let mut held = Vec::new();
         let patience = match cx {
-            Some(cx) if self.may_wait() => Patience::Waits(cx.waker()),
+            Some(cx) if self.may_wait() => {
+                Patience::Waits { waker: cx.waker(), from: self.core.lane_soft() }
+            }
             _ => Patience::None,
         };
         staging.flush(&self.core, patience, &mut held);
@@ -146,7 +148,7 @@ impl Driver {
             busy.held_since.is_some_and(|since| now.saturating_duration_since(since) >= slow_max);
         let patience = match (waited, may_wait) {
             (true, _) => Patience::Exhausted,
-            (false, true) => Patience::Waits(cx.waker()),
+            (false, true) => Patience::Waits { waker: cx.waker(), from: core.lane_soft() },
             (false, false) => Patience::None,
         };
         if waited {

@@ -78,17 +78,16 @@ impl Driver {
             }
         }
         let message = Arc::new(message);
-        let source = self.source(route.token, route.publish.qos, route.publish.packet_id);
+        let mut source = self.source(route.token, route.publish.qos, route.publish.packet_id);
         let router = &core.namespace.router;
         let from = self.mailbox.as_ref();
-        let mut full = false;
         let (targets, retained): (Targets, Option<u64>) = if message.retain {
             // Its number and its receivers under one guard: see `retained`.
             let stamp = router.stamp(message.topic.as_bytes());
             let tables = router.read();
             let targets = tables.route(message.topic.clone(), from, stamp);
             let number = core.retain(&message, now);
-            full = number.is_none();
+            source.refused = number.is_none().then_some(ReasonCode::QuotaExceeded);
             (targets, number)
         } else {
             (router.route(message.topic.clone(), from), None)
@@ -97,7 +96,6 @@ impl Driver {
             add(&core.counters.publish_unmatched, 1);
         }
         match staging.message(&core, &targets, &message, retained, source, now) {
-            Routed::Now(_) if full => answer(ReasonCode::QuotaExceeded),
             Routed::Now(reason) => answer(reason),
             Routed::AfterCommit => None,
         }
@@ -136,6 +134,7 @@ impl Driver {
             session: mailbox.is_stored().then_some(mailbox.session_no),
             inbound: packet_id.filter(|_| durable && qos == Qos::ExactlyOnce),
             token,
+            refused: None,
             will_of: None,
         }
     }
