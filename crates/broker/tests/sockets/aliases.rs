@@ -129,6 +129,23 @@ async fn outbound_aliases_stay_within_the_clients_maximum(version: Version) {
     assert!(client.highest_alias() <= 2);
 }
 
+versions!(outbound_aliases_stay_within_the_servers_own_bound: V5);
+// [MQTT-3.3.2-11] The server may set fewer than the client allows.
+async fn outbound_aliases_stay_within_the_servers_own_bound(version: Version) {
+    for maximum in [0, 3] {
+        let server = Server::with(|config| config.limits.topic_alias_out_maximum = maximum).await;
+        let mut client = server.connect(connect(version, "s").alias_maximum(65_535)).await;
+        client.subscribe("#", QOS0).await;
+        for round in 0..3 {
+            for topic in ["a/1", "a/2", "a/3", "a/4", "a/5"] {
+                server.publish(publish(topic, round.to_string())).await;
+                assert_eq!(client.aliased_publish().await, (topic.into(), round.to_string()));
+            }
+        }
+        assert!(client.highest_alias() <= maximum);
+    }
+}
+
 versions!(no_alias_goes_to_a_client_that_takes_none: V5);
 // [MQTT-3.1.2-27]
 async fn no_alias_goes_to_a_client_that_takes_none(version: Version) {

@@ -6,7 +6,7 @@ use dunlin_broker::{AuthRequest, Authenticator, BoxFuture, Decision, Identity, S
 
 use crate::support::*;
 
-/// Lets `alice` in by her password, and whoever answers the riddle of method `RIDDLE`.
+/// Lets `alice` and `carol` in by their password, and whoever answers the riddle of method `RIDDLE`.
 #[derive(Debug)]
 struct Gate;
 
@@ -33,8 +33,10 @@ impl Authenticator for Gate {
                     }
                     _ => Decision::Refuse(ReasonCode::NotAuthorized),
                 },
-                (None, Some("alice")) if request.password.as_deref() == Some(b"secret") => {
-                    accept("alice")
+                (None, Some(user @ ("alice" | "carol")))
+                    if request.password.as_deref() == Some(b"secret") =>
+                {
+                    accept(user)
                 }
                 (None, Some("alice")) => Decision::Refuse(ReasonCode::BadUserNameOrPassword),
                 _ => Decision::PassOn,
@@ -74,6 +76,25 @@ async fn a_refused_client_disturbs_nobody(version: Version) {
     let wrong = connect(version, "s").user("alice", "guess").clean(true);
     server.refused(wrong, ReasonCode::BadUserNameOrPassword).await;
     alice.ping().await;
+}
+
+versions!(a_session_belongs_to_who_made_it: V3_1, V3_1_1, V5);
+// [MQTT-3.1.4-2] [MQTT-3.1.3-2] Another user neither resumes it, nor takes it over, nor ends it. 0x87; 5 in 3.x.
+async fn a_session_belongs_to_who_made_it(version: Version) {
+    let server = gated().await;
+    let packet = || connect(version, "s").user("alice", "secret").kept();
+    let mut alice = server.connect(packet()).await;
+    alice.subscribe("a", QOS1).await;
+    for clean in [false, true] {
+        let other = connect(version, "s").user("carol", "secret").clean(clean);
+        server.refused(other, ReasonCode::NotAuthorized).await;
+    }
+    alice.ping().await;
+    server.disconnect(alice).await;
+    let other = connect(version, "s").user("carol", "secret").clean(true);
+    server.refused(other, ReasonCode::NotAuthorized).await;
+    let alice = server.connect(packet()).await;
+    alice.assert_session_present(true);
 }
 
 versions!(an_auth_exchange_leads_to_connack: V5);

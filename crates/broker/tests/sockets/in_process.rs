@@ -80,6 +80,32 @@ async fn two_brokers_in_one_process_know_nothing_of_each_other() {
     second.ping().await;
 }
 
+versions!(a_client_may_be_closed_by_the_program: V3_1, V3_1_1, V5);
+// [MQTT-4.13.2-1] 0x98; its session stays.
+async fn a_client_may_be_closed_by_the_program(version: Version) {
+    let server = Server::start().await;
+    assert!(!server.broker.disconnect("s"));
+    let mut client = server.connect(connect(version, "s").kept()).await;
+    client.subscribe("a", QOS1).await;
+    assert!(server.broker.disconnect("s"));
+    client.expect_end(ReasonCode::AdministrativeAction).await;
+    drop(client);
+    server.counts_ended(EndReason::Kicked, 1).await;
+    let client = server.connect(connect(version, "s").kept()).await;
+    client.assert_session_present(true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_program_learns_that_the_store_has_failed() {
+    let (disk, server, _durable) = Server::with_durable_subscriber(Version::V5).await;
+    assert!(!server.broker.has_failed());
+    disk.faults().fail_next(Failure::Io);
+    let error = server.broker.publish(message("a", "x", QOS1)).await;
+    assert!(error.is_err(), "{error:?}");
+    within("the broker to close", server.broker.closed()).await;
+    assert!(server.broker.has_failed());
+}
+
 // ---- publish and subscribe ----
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -244,3 +244,135 @@ async fn aliases_are_bounded_in_bytes(version: Version) {
     }
     assert!(watcher.alias_bytes() <= 1_000);
 }
+
+// ---- Memory and the store's queue ----
+
+versions!(the_memory_budget_sheds_load_in_its_order: V3_1_1, V5);
+// [MQTT-4.5.0-1] As far as the operator's bound lets it: no new connections, then no QoS 0, then 0x97 for QoS 1 and 2.
+async fn the_memory_budget_sheds_load_in_its_order(version: Version) {
+    let server = Server::with(|config| {
+        config.limits.memory_bytes_max = Some(4 << 20);
+        config.sys.interval = None;
+    })
+    .await;
+    server.leave_absent_subscriber(version).await;
+    let mut reader = server.connect(connect(version, "reader")).await;
+    reader.subscribe("live", QOS0).await;
+    let mut publisher = server.connect(connect(version, "publisher")).await;
+    let mut last = ReasonCode::Success;
+    let mut queued = 0;
+    while !last.is_error() && queued < 1_000 {
+        publisher.send(publish("a", vec![b'x'; 10_000]).qos(QOS1).id(1)).await;
+        let Packet::PubAck(ack) = publisher.receive().await else {
+            panic!("only PUBACKs come");
+        };
+        last = ack.reason_code;
+        queued += 1;
+        if version != Version::V5 && server.dropped(DropReason::MemoryBudget) > 0 {
+            break;
+        }
+    }
+    assert!((300..=450).contains(&queued), "{queued} messages of 10 kB in 4 MiB");
+    if version == Version::V5 {
+        assert_eq!(last, ReasonCode::QuotaExceeded);
+    }
+    server.refused(connect(version, "one more"), ReasonCode::QuotaExceeded).await;
+    let before = server.dropped(DropReason::MemoryBudget);
+    publisher.send(publish("live", "x")).await;
+    publisher.ping().await;
+    reader.expect_nothing().await;
+    assert_eq!(server.dropped(DropReason::MemoryBudget), before + 1);
+
+    // What is given back can be used again: the one that waits is let in when another client makes room.
+    let expired = connect(version, "absent").kept();
+    let mut refused = server.dial(version).await;
+    refused.send(expired).await;
+    refused.expect_connack_refusal(ReasonCode::QuotaExceeded).await;
+}
+
+versions!(a_full_commit_queue_makes_publishers_wait: V3_1_1, V5);
+// [MQTT-4.3.2-4] Nothing is refused, and nothing is lost.
+async fn a_full_commit_queue_makes_publishers_wait(version: Version) {
+    let disk = MemoryStore::new();
+    let server = Server::on_with(&disk, |config| {
+        config.limits.commit_queue_messages_max = 4;
+        config.limits.commit_batch_bytes_max = 1_000;
+    })
+    .await;
+    let mut durable = server.connect(connect(version, "durable").kept()).await;
+    durable.subscribe("a", QOS1).await;
+    let mut publishers = Vec::new();
+    for number in 0..10 {
+        publishers.push(server.connect(connect(version, &format!("p{number}"))).await);
+    }
+    disk.faults().hold();
+    for publisher in &mut publishers {
+        for id in 1..=10 {
+            publisher.send(publish("a", "x".repeat(500)).qos(QOS1).id(id)).await;
+        }
+    }
+    for publisher in &mut publishers {
+        publisher.expect_nothing_for(Duration::from_millis(20)).await;
+    }
+    disk.faults().release();
+    for publisher in &mut publishers {
+        for id in 1..=10 {
+            publisher.expect(puback(id)).await;
+        }
+    }
+    assert_eq!(durable.take_messages(100).await.len(), 100);
+    durable.expect_nothing().await;
+}
+
+// ---- Nothing is left behind ----
+
+versions!(what_is_over_costs_nothing: V3_1_1, V5);
+// [MQTT-4.1.0-2] Every gauge returns to where it began.
+async fn what_is_over_costs_nothing(version: Version) {
+    let server = Server::with(|config| config.sys.interval = None).await;
+    let before = server.metrics();
+    for round in 0..3 {
+        let mut clients = Vec::new();
+        for number in 0..5 {
+            let mut client = server.connect(connect(version, &format!("c{number}")).kept()).await;
+            client.subscribe("a/#", QOS2).await;
+            client.subscribe("$share/g/a/#", QOS1).await;
+            clients.push(client);
+        }
+        let mut publisher = server.connect(connect(version, "publisher")).await;
+        for number in 0..20 {
+            for qos in [QOS0, QOS1, QOS2] {
+                let payload = vec![b'x'; number * 100];
+                publisher.publish(publish(&format!("a/{number}"), payload).qos(qos)).await;
+            }
+            publisher.publish(publish(&format!("a/{number}"), "kept").qos(QOS1).retain()).await;
+        }
+        for (number, client) in clients.into_iter().enumerate() {
+            match (round + number) % 3 {
+                0 => client.end_session().await,
+                _ => server.lose(client).await,
+            }
+        }
+        for number in 0..20 {
+            publisher.publish(publish(&format!("a/{number}"), "").qos(QOS1).retain()).await;
+        }
+        server.disconnect(publisher).await;
+        for number in 0..5 {
+            let client = server.connect(connect(version, &format!("c{number}")).clean(true)).await;
+            server.disconnect(client).await;
+        }
+    }
+    let gauges = |metrics: &dunlin_broker::Metrics| {
+        [
+            ("clients connected", metrics.clients_connected),
+            ("sessions parked", metrics.sessions_parked),
+            ("subscriptions", metrics.subscriptions),
+            ("shared subscriptions", metrics.subscriptions_shared),
+            ("retained messages", metrics.retained_messages),
+            ("retained bytes", metrics.retained_bytes),
+            ("queued messages", metrics.queued_messages),
+            ("queued bytes", metrics.queued_bytes),
+        ]
+    };
+    eventually("the gauges to return", || gauges(&server.metrics()) == gauges(&before)).await;
+}

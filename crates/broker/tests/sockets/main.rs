@@ -12,6 +12,7 @@ mod aliases;
 mod authentication;
 mod durability;
 mod expiry;
+mod fan_out;
 mod flow;
 mod handshake;
 mod hooks;

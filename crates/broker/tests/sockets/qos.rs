@@ -296,9 +296,9 @@ async fn answers_to_unknown_identifiers(version: Version) {
     let unknown = ReasonCode::PacketIdentifierNotFound;
     client.send(pubrel(5)).await;
     client.expect(pubcomp(5).code(unknown)).await;
+    client.send(pubrec(6)).await;
+    client.expect(pubrel(6).code(unknown)).await;
     if version == Version::V5 {
-        client.send(pubrec(6)).await;
-        client.expect(pubrel(6).code(unknown)).await;
         // The answer to our PUBREL, and strays: nothing is left to say.
         client.send(pubcomp(6).code(unknown)).await;
         // An error in PUBREC ends what did not begin.

@@ -175,7 +175,7 @@ async fn a_replay_stops_when_its_client_unsubscribes(version: Version) {
 versions!(every_subscriber_ends_with_the_newest_value: V3_1_1, V5);
 // [MQTT-3.8.4-4] [MQTT-3.3.1-5] [MQTT-3.8.4-3 @3.1.1] Subscribing while the topic is overwritten: no gap, no value twice, none older.
 async fn every_subscriber_ends_with_the_newest_value(version: Version) {
-    const VALUES: usize = 400;
+    const VALUES: usize = 150;
     let server = Server::start().await;
     let mut publisher = server.connect(connect(version, "publisher")).await;
     publisher.publish(publish("a", "0").qos(QOS1).retain()).await;

@@ -263,13 +263,19 @@ async fn acknowledgements_of_success_take_their_short_form(version: Version) {
 versions!(response_information_comes_only_when_asked_for: V5);
 // [MQTT-3.1.2-28]
 async fn response_information_comes_only_when_asked_for(version: Version) {
-    let server = Server::start().await;
-    for asked in [None, Some(false)] {
+    let server = Server::with(|config| {
+        config.listeners[0].response_information = Some("answers/".to_owned());
+    })
+    .await;
+    for asked in [false, true] {
         let mut packet = connect(version, "s");
-        if let Some(asked) = asked {
-            packet.properties.request_response_information = asked;
-        }
-        let client = server.connect(packet).await;
+        packet.properties.request_response_information = asked;
+        let client = server.connect(packet.clone()).await;
+        let told = client.connack().properties.response_information.clone();
+        assert_eq!(told, asked.then(|| wire_text("answers/")));
+        server.lose(client).await;
+        // It is left out before the connection is given up.
+        let client = server.connect(packet.packet_size_max(16)).await;
         assert_eq!(client.connack().properties.response_information, None);
         server.lose(client).await;
     }

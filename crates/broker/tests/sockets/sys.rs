@@ -243,3 +243,41 @@ async fn queues_and_retained_messages_are_counted() {
     }
     assert_eq!(server.metrics().retained_bytes, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_in_use_is_told_and_given_back() {
+    let server = counting().await;
+    sleep_ms(250).await;
+    // The tree itself takes some, and its values change in length.
+    let before = memory_used(&server).await;
+    let mut absent = server.connect(connect(Version::V5, "absent").kept()).await;
+    absent.subscribe("a/#", QOS2).await;
+    let mut stuck = server.connect(connect(Version::V3_1_1, "stuck")).await;
+    stuck.subscribe("a/#", QOS1).await;
+    server.lose(absent).await;
+    for size in [10, 1_000, 100_000] {
+        for qos in [QOS0, QOS1, QOS2] {
+            server.publish(publish("a/1", vec![b'x'; size]).qos(qos)).await;
+            server.publish(publish("a/2", vec![b'x'; size]).qos(qos).retain()).await;
+        }
+    }
+    sleep_ms(250).await;
+    let used = memory_used(&server).await;
+    assert!(used > before + 300_000, "{used}");
+
+    server.publish(publish("a/2", "").qos(QOS1).retain()).await;
+    server.lose(stuck).await;
+    let absent = server.connect(connect(Version::V5, "absent").clean(true)).await;
+    server.lose(absent).await;
+    within("the memory to be given back", async {
+        while memory_used(&server).await > before + 2_000 {
+            sleep_ms(50).await;
+        }
+    })
+    .await;
+}
+
+async fn memory_used(server: &Server) -> u64 {
+    let used = &tree(server).await["$SYS/broker/memory/used"];
+    used.parse().expect("a number of bytes")
+}

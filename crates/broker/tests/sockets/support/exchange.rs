@@ -119,11 +119,11 @@ impl Client {
         self.send(pubcomp(id)).await;
     }
 
-    /// DISCONNECT that ends the session too.
+    /// DISCONNECT that ends the session too, whatever is still on its way.
     pub async fn end_session(mut self) {
         let mut packet = disconnect(ReasonCode::Success);
         packet.session_expiry_interval = Some(0);
         self.send(packet).await;
-        self.expect_closed().await;
+        self.ended().await;
     }
 }

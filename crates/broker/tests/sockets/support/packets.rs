@@ -256,6 +256,8 @@ impl MessageExt for Will {
 
 pub trait PublishExt {
     fn id(self, id: u16) -> Self;
+    /// [`PublishExt::id`] if the QoS is above 0.
+    fn id_if_needed(self, id: u16) -> Self;
     fn id_number(&self) -> u16;
     fn dup(self) -> Self;
     fn alias(self, alias: u16) -> Self;
@@ -266,6 +268,10 @@ impl PublishExt for Publish {
     fn id(mut self, id: u16) -> Self {
         self.packet_id = Some(packet_id(id));
         self
+    }
+
+    fn id_if_needed(self, id: u16) -> Self {
+        if self.qos == QOS0 { self } else { self.id(id) }
     }
 
     fn id_number(&self) -> u16 {

@@ -252,6 +252,17 @@ impl Client {
         }
     }
 
+    /// The next message, acknowledged to the end of its exchange.
+    #[track_caller]
+    pub fn receive_and_acknowledge(&mut self) -> impl Future<Output = Publish> {
+        let place = Location::caller();
+        async move {
+            let message = self.receive_message(place, "a PUBLISH").await;
+            self.acknowledge_at(place, &message).await;
+            message
+        }
+    }
+
     /// Topic and payload of the next PUBLISH, whose topic may be told by an alias.
     #[track_caller]
     pub fn aliased_publish(&mut self) -> impl Future<Output = (String, String)> {
