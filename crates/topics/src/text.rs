@@ -117,6 +117,15 @@ pub fn check_text(bytes: &[u8], rules: TextRules) -> Result<&str, InvalidText> {
     }
 }
 
+/// Checks as [`check_text`], for those who want no `&str` of it: printable ASCII needs no second look then.
+#[inline]
+fn check(bytes: &[u8], rules: TextRules) -> Result<(), InvalidText> {
+    if bytes.len() <= TEXT_BYTES_MAX && is_printable_ascii(bytes) {
+        return Ok(());
+    }
+    check_text(bytes, rules).map(|_| ())
+}
+
 /// Says in what way the bytes at `offset`, the first that are not UTF-8, are wrong.
 // [MQTT-1.5.4-1] [MQTT-1.5.3-1 @3.1.1]
 fn ill_formed(bytes: &[u8], offset: usize) -> InvalidText {
@@ -174,7 +183,7 @@ impl Text {
     /// As [`check_text`].
     pub fn with_rules(bytes: impl Into<Bytes>, rules: TextRules) -> Result<Self, InvalidText> {
         let bytes = bytes.into();
-        check_text(&bytes, rules)?;
+        check(&bytes, rules)?;
         Ok(Self(bytes))
     }
 
@@ -184,7 +193,7 @@ impl Text {
     ///
     /// As [`check_text`].
     pub fn parse(bytes: &[u8], rules: TextRules) -> Result<Self, InvalidText> {
-        check_text(bytes, rules)?;
+        check(bytes, rules)?;
         Ok(Self(Bytes::copy_from_slice(bytes)))
     }
 
