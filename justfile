@@ -22,11 +22,11 @@ t CRATE *ARGS:
 sim SEED:
     DUNLIN_SIM_SEED={{ SEED }} cargo test --package dunlin-session --test simulation -- --nocapture
 
-# Searches with one fuzz target: `just fuzz decoder 60`.
+# Searches with one fuzz target: `just fuzz decode 60`.
 fuzz TARGET SECS="60":
-    cargo +nightly fuzz run {{ TARGET }} -- -max_total_time={{ SECS }} {{ if path_exists("fuzz/dictionaries/mqtt.dict") == "true" { "-dict=fuzz/dictionaries/mqtt.dict" } else { "" } }}
+    cargo +nightly fuzz run {{ TARGET }} -- -max_total_time={{ SECS }} -dict=fuzz/mqtt.dict
 
-# One group of benches: `just bench index`.
+# One group of benches: `just bench topics`.
 bench NAME *ARGS:
     cargo bench --workspace --bench {{ NAME }} -- {{ ARGS }}
 
