@@ -41,6 +41,10 @@ pub(crate) trait Sink {
     /// A Variable Byte Integer in its shortest form. [MQTT-1.5.5-1]
     #[inline]
     fn varint(&mut self, value: usize) {
+        // Nearly all have one byte; a copy of a length that is not known would be a call.
+        if let Ok(byte @ 0..=0x7F) = u8::try_from(value) {
+            return self.u8(byte);
+        }
         let (bytes, len) = varint(value);
         self.bytes(bytes.get(..len).unwrap_or(&bytes));
     }

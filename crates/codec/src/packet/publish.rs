@@ -69,6 +69,7 @@ pub struct PublishProperties<B: Buffer> {
 
 impl<B: Buffer> PublishProperties<B> {
     /// Whether there is no property at all.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.payload_format_utf8.is_none()
             && self.message_expiry_interval.is_none()
@@ -142,7 +143,7 @@ impl<'a> Publish<&'a [u8]> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slice(&self, frame: Frame<'_>) -> Publish<Bytes> {
         let properties = &self.properties;
         Publish {
@@ -241,7 +242,12 @@ impl<B: Buffer> Body for Publish<B> {
             sink.u16(packet_id.get());
         }
         if version.is_v5() {
-            sink.properties(&self.properties);
+            // Most have none, and then one look is enough.
+            if self.properties.is_empty() {
+                sink.u8(0);
+            } else {
+                sink.properties(&self.properties);
+            }
         }
         sink.bytes(self.payload.as_ref());
     }

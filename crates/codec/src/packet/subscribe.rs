@@ -58,7 +58,7 @@ impl<'a> Subscribe<&'a [u8]> {
             packet_id: self.packet_id,
             subscription_id: self.subscription_id,
             user_properties: self.user_properties.to_owned_in(frame),
-            filters: SubscribeFilters { block: frame.bytes(self.filters.block) },
+            filters: self.filters.slice(frame),
         }
     }
 }
@@ -145,6 +145,8 @@ pub enum RetainHandling {
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
 pub struct SubscribeFilters<B: Buffer> {
     block: B,
+    /// Whether options say more than a QoS, which 3.x cannot.
+    needs_v5: bool,
 }
 
 impl<'a> SubscribeFilters<&'a [u8]> {
@@ -154,14 +156,21 @@ impl<'a> SubscribeFilters<&'a [u8]> {
         if block.is_empty() {
             return Err(reader.fault(DecodeErrorKind::FiltersMissing));
         }
+        let mut needs_v5 = false;
         while !reader.is_empty() {
             // [MQTT-3.8.3-1] [MQTT-3.8.3-1 @3.1.1]
             reader.skip_text()?;
             let options_at = reader.offset();
-            SubscriptionOptions::decode(reader.u8()?, version)
+            let options = reader.u8()?;
+            SubscriptionOptions::decode(options, version)
                 .map_err(|kind| fault_at(kind, options_at))?;
+            needs_v5 |= options & !QOS != 0;
         }
-        Ok(Self { block })
+        Ok(Self { block, needs_v5 })
+    }
+
+    fn slice(self, frame: Frame<'_>) -> SubscribeFilters<Bytes> {
+        SubscribeFilters { block: frame.bytes(self.block), needs_v5: self.needs_v5 }
     }
 }
 
@@ -174,16 +183,17 @@ impl SubscribeFilters<Bytes> {
     pub fn from_pairs<'p>(
         pairs: impl IntoIterator<Item = (&'p str, SubscriptionOptions)>,
     ) -> Result<Self, EncodeError> {
-        let mut block = Vec::new();
+        let (mut block, mut needs_v5) = (Vec::new(), false);
         for (filter, options) in pairs {
             check_field(filter)?;
             block.field(filter.as_bytes());
             block.u8(options.to_bits());
+            needs_v5 |= options.to_bits() & !QOS != 0;
         }
         if block.is_empty() {
             return Err(EncodeError::Empty);
         }
-        Ok(Self { block: block.into() })
+        Ok(Self { block: block.into(), needs_v5 })
     }
 }
 
@@ -233,8 +243,9 @@ impl<B: Buffer> Body for Subscribe<B> {
         sink.u16(self.packet_id.get());
         if version.is_v5() {
             sink.properties(self);
-            sink.bytes(self.filters.block.as_ref());
-            return;
+        }
+        if version.is_v5() || !self.filters.needs_v5 {
+            return sink.bytes(self.filters.block.as_ref());
         }
         for (filter, options) in self.filters.raw() {
             sink.field(filter);

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use dunlin_codec::{
     Ack, Auth, ConnAck, DecodeLimits, Decoder, EncodeError, Packet, PacketId, Publish,
-    PublishProperties, Qos, ReasonCode, SubAck, SubscribeFilters, SubscriptionOptions,
+    PublishProperties, Qos, ReasonCode, SubAck, Subscribe, SubscribeFilters, SubscriptionOptions,
     UnsubscribeFilters, UserProperties, Version, encode_ack, short_ack,
 };
 use dunlin_topics::Text;
@@ -146,6 +146,21 @@ fn values_without_a_form_are_refused() {
     };
     refuse(&Packet::Auth(auth.clone()), Version::V5, EncodeError::AuthenticationMethod);
     refuse(&Packet::Auth(auth), Version::V3_1_1, EncodeError::NotInVersion);
+}
+
+/// What a version has no field for is left out.
+#[test]
+fn options_before_5_0_are_a_qos() {
+    let options =
+        SubscriptionOptions { no_local: true, ..SubscriptionOptions::with_qos(Qos::AtLeastOnce) };
+    let subscribe = Packet::Subscribe(Subscribe {
+        packet_id: PacketId::new(1).unwrap(),
+        subscription_id: None,
+        user_properties: UserProperties::default(),
+        filters: SubscribeFilters::from_pairs([("a", options)]).unwrap(),
+    });
+    assert_eq!(encode(&subscribe, Version::V3_1_1), b"\x82\x06\x00\x01\x00\x01a\x01");
+    assert_eq!(encode(&subscribe, Version::V5), b"\x82\x07\x00\x01\x00\x00\x01a\x05");
 }
 
 #[test]
