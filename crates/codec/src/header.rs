@@ -5,9 +5,12 @@ use dunlin_topics::TextRules;
 use crate::{
     error::{DecodeError, DecodeErrorKind, Fault},
     packet::PacketType,
-    primitive::{Varint, fault_at},
+    primitive::{VARINT_MAX, Varint, fault_at},
     version::Version,
 };
+
+/// Bytes of the longest packet that the protocol can say, fixed header included.
+pub const PACKET_SIZE_MAX: u32 = VARINT_MAX + 5;
 
 /// What a decoder accepts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,7 +25,7 @@ pub struct DecodeLimits {
 impl Default for DecodeLimits {
     /// Packets as long as the protocol allows, and the default rules for text.
     fn default() -> Self {
-        Self { packet_size_max: u32::MAX, text: TextRules::default() }
+        Self { packet_size_max: PACKET_SIZE_MAX, text: TextRules::default() }
     }
 }
 

@@ -111,7 +111,7 @@ pub use crate::decoder::{
 };
 pub use crate::encoder::encode_ack;
 pub use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
-pub use crate::header::{DecodeLimits, FrameLen, frame_len};
+pub use crate::header::{DecodeLimits, FrameLen, PACKET_SIZE_MAX, frame_len};
 pub use crate::id::{ClientId, PacketId, SubscriptionId, TopicAlias};
 pub use crate::message::{Message, MessageProperties};
 pub use crate::packet::ack::{Ack, AckKind, AckProperties};

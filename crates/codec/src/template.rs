@@ -53,8 +53,8 @@ pub fn publish_len(message: &Message, hop: &Hop<'_>, version: Version) -> usize 
 
 /// Appends all of a PUBLISH that comes before the payload; the caller sends `message.payload` right behind it.
 ///
-/// Nothing is checked again: a message is valid by construction. One whose packet would pass the longest possible,
-/// 256 MiB, cannot be encoded; such a message never arrives in one packet either, and [`publish_len`] tells it.
+/// Nothing is checked again: a message is valid by construction. What [`publish_len`] puts above
+/// [`PACKET_SIZE_MAX`](crate::PACKET_SIZE_MAX) cannot be said and must not be written.
 #[inline]
 pub fn encode_publish_head(message: &Message, hop: &Hop<'_>, version: Version, out: &mut Vec<u8>) {
     let Lengths { properties, remaining } = lengths(message, hop, version);
