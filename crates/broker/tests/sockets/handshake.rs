@@ -178,6 +178,25 @@ async fn unknown_protocols_are_not_served() {
     server.assert_alive().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-3.1.0-1] [MQTT-3.1.0-1 @3.1.1] What speaks another protocol is closed at once, without an answer.
+async fn other_protocols_are_closed() {
+    let server = Server::start().await;
+    let cases: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\0",
+        b"\xFF\xFF\xFF\xFF",
+    ];
+    for bytes in cases {
+        let mut client = server.dial(Version::V5).await;
+        client.send_bytes(bytes).await;
+        client.expect_closed().await;
+    }
+    server.assert_alive().await;
+}
+
 versions!(a_second_connect_ends_the_connection: V3_1, V3_1_1, V5);
 // [MQTT-3.1.0-2] [MQTT-3.2.0-2] [MQTT-3.1.0-2 @3.1.1]
 async fn a_second_connect_ends_the_connection(version: Version) {

@@ -15,6 +15,7 @@ use crate::support::*;
 #[derive(Debug, Default)]
 struct Probe {
     seen: Mutex<Vec<String>>,
+    ends: Mutex<Vec<ConnectionEnd>>,
 }
 
 impl Probe {
@@ -98,6 +99,7 @@ impl Hooks for Probe {
     }
 
     fn on_disconnect(&self, end: &ConnectionEnd) {
+        self.ends.lock().expect("not poisoned").push(end.clone());
         let rule = end.rule.unwrap_or("-");
         self.note(format!("disconnect {} {} {rule}", end.client_id, end.reason.name()));
     }
@@ -297,4 +299,32 @@ async fn the_record_of_a_connection_names_the_broken_rule(version: Version) {
         Version::V3_1 | Version::V3_1_1 => "MQTT-3.1.0-2 @3.1.1",
     };
     eventually("the record", || probe.has(&format!("disconnect one violation {rule}"))).await;
+}
+
+versions!(the_record_of_a_connection_counts_what_went_over_it: V3_1, V3_1_1, V5);
+async fn the_record_of_a_connection_counts_what_went_over_it(version: Version) {
+    let (probe, server) = hooked().await;
+    let mut client = server.connect(connect(version, "one")).await;
+    let address = client.local_addr();
+    let sent = [
+        client.encoded(connect(version, "one")),
+        client.encoded(publish("nobody", "x").qos(QOS1).id(1)),
+        client.encoded(Packet::PingReq),
+        client.encoded(disconnect(ReasonCode::Success)),
+    ];
+    client.publish(publish("nobody", "x").qos(QOS1)).await;
+    client.ping().await;
+    sleep_ms(50).await;
+    let connack = client.encoded(Packet::ConnAck(client.connack().clone())).len() as u64;
+    server.disconnect(client).await;
+    let no_match = if version == Version::V5 { 5 } else { 4 };
+    eventually("the record", || probe.ends.lock().expect("not poisoned").len() == 1).await;
+    let ends = probe.ends.lock().expect("not poisoned");
+    let end = ends.first().expect("one connection");
+    assert_eq!((end.client_id.as_str(), end.version), ("one", Some(version)));
+    assert_eq!((end.address, end.reason), (Some(address), EndReason::ClientDisconnected));
+    assert_eq!((end.packets_received, end.packets_sent), (4, 3));
+    assert_eq!(end.bytes_received, sent.iter().map(Vec::len).sum::<usize>() as u64);
+    assert_eq!(end.bytes_sent, connack + no_match + 2);
+    assert!(end.duration >= Duration::from_millis(50) && end.duration < PATIENCE);
 }

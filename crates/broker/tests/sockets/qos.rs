@@ -136,6 +136,48 @@ async fn packet_identifiers_run_through_all_values(version: Version) {
     within("the publisher", publishing).await.expect("it publishes all");
 }
 
+versions!(one_message_may_not_stay_unacknowledged_for_ever: V3_1_1, V5);
+// [MQTT-2.2.1-4] [MQTT-2.3.1-4 @3.1.1] Identifiers follow the order of messages, so that nothing is written when one is sent. A
+// client that leaves one unacknowledged until its identifier is due again is closed.
+async fn one_message_may_not_stay_unacknowledged_for_ever(version: Version) {
+    let server = Server::start().await;
+    let mut watcher = server.connect(connect(version, "watcher")).await;
+    watcher.subscribe("a", QOS1).await;
+    let mut client = server.connect(connect(version, "s")).await;
+    let publishing = tokio::spawn(async move {
+        for _ in 0..140 {
+            let mut bytes = Vec::new();
+            for id in 1..=500 {
+                bytes.extend(client.encoded(publish("a", "x").qos(QOS1).id(id)));
+            }
+            client.send_bytes(&bytes).await;
+            client.receive_some(500).await;
+        }
+    });
+    let mut acknowledged = 0;
+    let mut first = None;
+    loop {
+        match watcher.next_packet().await {
+            Some(Packet::Publish(message)) => {
+                let id = message.id_number();
+                if *first.get_or_insert(id) == id {
+                    continue;
+                }
+                acknowledged += 1;
+                // The last ones may find the server gone already.
+                let _ = watcher.try_send(puback(id)).await;
+            }
+            Some(Packet::Disconnect(disconnect)) => {
+                assert_eq!(disconnect.reason_code, ReasonCode::QuotaExceeded);
+            }
+            None => break,
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+    assert!((64_000..65_535).contains(&acknowledged), "{acknowledged}");
+    within("the publisher", publishing).await.expect("it publishes all");
+}
+
 // ---- Identifiers that come again ----
 
 versions!(an_identifier_is_free_after_puback: V3_1, V3_1_1, V5);

@@ -116,11 +116,121 @@ async fn downtime_counts_for_the_session_expiry(version: Version) {
     long.assert_session_present(true);
 }
 
+versions!(a_client_that_was_connected_at_a_crash_counts_as_leaving_at_the_start: V5);
+// [MQTT-4.1.0-1] [MQTT-4.1.0-2] The downtime is not its fault.
+async fn a_client_that_was_connected_at_a_crash_counts_as_leaving_at_the_start(version: Version) {
+    let disk = MemoryStore::new();
+    let server = Server::on(&disk).await;
+    let _client = server.connect(connect(version, "s").clean(false).expiry(1)).await;
+    let image = disk.image();
+    sleep_ms(1_300).await;
+    let server = Server::on(&image).await;
+    let client = server.connect(connect(version, "s").clean(false).expiry(1)).await;
+    client.assert_session_present(true);
+    server.lose(client).await;
+    sleep_ms(1_300).await;
+    let client = server.connect(connect(version, "s").clean(false)).await;
+    client.assert_session_present(false);
+}
+
+versions!(an_expiry_changed_by_disconnect_survives_a_restart: V5);
+// [MQTT-3.14.2-2] [MQTT-4.1.0-2]
+async fn an_expiry_changed_by_disconnect_survives_a_restart(version: Version) {
+    let disk = MemoryStore::new();
+    let server = Server::on(&disk).await;
+    for (id, expiry) in [("ended", 0), ("short", 1), ("long", 100)] {
+        let mut client = server.connect(connect(version, id).clean(false).expiry(50)).await;
+        let mut packet = disconnect(ReasonCode::Success);
+        packet.session_expiry_interval = Some(expiry);
+        client.send(packet).await;
+        client.expect_closed().await;
+    }
+    server.shutdown().await;
+    sleep_ms(1_300).await;
+    let server = Server::on(&disk).await;
+    for (id, present) in [("ended", false), ("short", false), ("long", true)] {
+        let client = server.connect(connect(version, id).clean(false)).await;
+        assert_eq!(client.connack().session_present, present, "{id}");
+    }
+}
+
+versions!(the_will_of_a_session_without_expiry_survives_a_crash: V3_1, V3_1_1, V5);
+// [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.1.2-8 @3.1.1] Its connection is over, and nobody said goodbye. It goes out once.
+async fn the_will_of_a_session_without_expiry_survives_a_crash(version: Version) {
+    let (disk, server, durable) = Server::with_durable_subscriber(version).await;
+    server.lose(durable).await;
+    let packet = connect(version, "s").will(will("a", "gone").qos(QOS1).retain());
+    let _client = server.connect(packet).await;
+    let disconnected = connect(version, "t").will(will("a", "never").qos(QOS1));
+    let disconnected = server.connect(disconnected).await;
+    let commits = disk.faults().commits();
+    server.disconnect(disconnected).await;
+    // Nothing answers DISCONNECT, so nothing waits for the store.
+    eventually("the end to be stored", || disk.faults().commits() > commits).await;
+
+    let image = disk.image();
+    let server = Server::on(&image).await;
+    let mut durable = server.connect(connect(version, "durable").kept()).await;
+    durable.assert_session_present(true);
+    assert_eq!(durable.take_messages_for(SILENCE).await, ["gone"]);
+    server.shutdown().await;
+    let server = Server::on(&image).await;
+    let mut durable = server.connect(connect(version, "durable").kept()).await;
+    durable.assert_session_present(true);
+    durable.expect_nothing().await;
+    durable.subscribe("a", QOS0).await;
+    durable.expect(publish("a", "gone").retain()).await;
+}
+
+versions!(a_long_queue_survives_restarts_in_its_order: V3_1_1, V5);
+// [MQTT-4.6.0-1] [MQTT-4.6.0-5] [MQTT-4.4.0-1] [MQTT-4.6.0-6 @3.1.1] Nothing is missing; only what was not acknowledged is repeated.
+async fn a_long_queue_survives_restarts_in_its_order(version: Version) {
+    const MESSAGES: usize = 3_000;
+    let (disk, mut server, durable) = Server::with_durable_subscriber(version).await;
+    server.lose(durable).await;
+    let mut publisher = server.connect(connect(version, "publisher")).await;
+    for thousand in 0..MESSAGES / 1_000 {
+        let mut bytes = Vec::new();
+        for number in 0..1_000_u16 {
+            let payload = (thousand * 1_000 + usize::from(number)).to_string();
+            bytes.extend(publisher.encoded(publish("a", payload).qos(QOS1).id(number + 1)));
+        }
+        publisher.send_bytes(&bytes).await;
+        publisher.receive_some(1_000).await;
+    }
+    server.lose(publisher).await;
+    let mut received = Vec::new();
+    for round in 0..3 {
+        let image = disk.image();
+        server.shutdown().await;
+        server = Server::on(if round == 1 { &image } else { &disk }).await;
+        let mut durable = server.connect(connect(version, "durable").kept()).await;
+        durable.assert_session_present(true);
+        if round == 1 {
+            // After the crash: what is there is in order, and is left for the next round.
+            let Packet::Publish(first) = durable.receive().await else {
+                panic!("a message");
+            };
+            assert!(text(&first.payload).parse::<usize>().expect("a number") <= received.len());
+            server.shutdown().await;
+            server = Server::on(&disk).await;
+            durable = server.connect(connect(version, "durable").kept()).await;
+        }
+        received.extend(durable.take_messages(1_000).await);
+        durable.ping_among_messages().await;
+        server.lose(durable).await;
+    }
+    let expected: Vec<_> = (0..MESSAGES).map(|number| number.to_string()).collect();
+    assert_eq!(received, expected);
+}
+
 versions!(downtime_counts_for_the_message_expiry: V5);
 // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 async fn downtime_counts_for_the_message_expiry(version: Version) {
     let (disk, server, durable) = Server::with_durable_subscriber(version).await;
     server.lose(durable).await;
+    // What was published in the very millisecond of the loss may have been sent.
+    sleep_ms(20).await;
     server.publish(publish("a", "short").qos(QOS1).expires(1)).await;
     server.publish(publish("a", "long").qos(QOS1).expires(100)).await;
     server.publish(publish("r/short", "x").qos(QOS1).expires(1).retain()).await;
@@ -162,6 +272,32 @@ async fn a_shared_group_with_a_durable_member_keeps_its_messages() {
 }
 
 // ---- A store that fails ----
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-4.8.2-4] (4.8.2) A message that one durable member handed to another is with the other alone, after a crash too.
+async fn a_message_handed_over_has_one_owner_after_a_crash() {
+    let disk = MemoryStore::new();
+    let server = Server::on(&disk).await;
+    let mut leaving = server.connect(connect(Version::V5, "leaving").kept()).await;
+    leaving.subscribe("$share/g/a", QOS2).await;
+    for (payload, qos) in [("1", QOS1), ("2", QOS2), ("3", QOS1)] {
+        server.publish(publish("a", payload).qos(qos)).await;
+        leaving.expect_message(publish("a", payload).qos(qos)).await;
+    }
+    let mut staying = server.connect(connect(Version::V5, "staying").kept()).await;
+    staying.subscribe("$share/g/a", QOS2).await;
+    server.lose(leaving).await;
+    staying.expect_message(publish("a", "1").qos(QOS1)).await;
+    staying.expect_message(publish("a", "3").qos(QOS1)).await;
+
+    let after_crash = Server::on(&disk.image()).await;
+    let mut leaving = after_crash.connect(connect(Version::V5, "leaving").kept()).await;
+    leaving.assert_session_present(true);
+    assert_eq!(leaving.take_messages_for(SILENCE).await, ["2"]);
+    let mut staying = after_crash.connect(connect(Version::V5, "staying").kept()).await;
+    staying.assert_session_present(true);
+    assert_eq!(staying.take_messages_for(SILENCE).await, ["1", "3"]);
+}
 
 versions!(a_full_store_refuses_what_it_cannot_keep: V3_1_1, V5);
 // [MQTT-4.3.2-4] 0x97, or the end in 3.x; nothing of the message stays. [MQTT-4.8.0-2 @3.1.1]

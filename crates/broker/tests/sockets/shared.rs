@@ -56,6 +56,31 @@ async fn members_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// (4.8.2) Clients of 3.x may be members too.
+async fn members_may_speak_any_version() {
+    let server = Server::start().await;
+    let mut members = Vec::new();
+    for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
+        let mut member = server.connect(connect(version, &format!("m{version:?}"))).await;
+        member.subscribe("$share/g/a/+", QOS1).await;
+        members.push(member);
+    }
+    for number in 0..9 {
+        server.publish(publish("a/b", number.to_string()).qos(QOS1)).await;
+    }
+    let mut all = Vec::new();
+    for member in &mut members {
+        let taken = member.take_messages_for(SILENCE).await;
+        assert_eq!(taken.len(), 3, "{taken:?}");
+        all.extend(taken);
+        member.unsubscribe("$share/g/a/+").await;
+    }
+    all.sort();
+    assert_eq!(all, numbers(9));
+    assert_eq!(server.metrics().subscriptions_shared, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 // (4.8.2) Groups are independent of one another, and of ordinary subscriptions.
 async fn every_group_gets_its_own_copy() {
     let server = Server::start().await;

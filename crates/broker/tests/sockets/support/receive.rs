@@ -93,6 +93,16 @@ impl Client {
         }
     }
 
+    /// Waits until the server has read everything that was sent to it; messages that come meanwhile are passed over.
+    #[track_caller]
+    pub fn ping_among_messages(&mut self) -> impl Future<Output = ()> {
+        let place = Location::caller();
+        async move {
+            self.send(Packet::PingReq).await;
+            while self.receive_at(place, "PINGRESP").await != Packet::PingResp {}
+        }
+    }
+
     /// Does what a client that wants every message does with a packet.
     async fn take(&mut self, place: Place, packet: Packet, payloads: &mut Vec<String>) {
         match packet {
