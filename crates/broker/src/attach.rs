@@ -137,6 +137,7 @@ async fn obtain(
         match claimed {
             Claimed::Session(session) => {
                 sub(&core.counters.sessions_parked, 1);
+                core.timers.cancel(&mailbox);
                 let mut owned = Owned {
                     core: Arc::clone(core),
                     mailbox,
@@ -185,7 +186,7 @@ pub(crate) fn park(
     mailbox.set_offline();
     core.leave_groups(mailbox, &mut session);
     let record = Core::parked_record(&session, mailbox.owner());
-    core.forget(Change::SessionUpdated { session: mailbox.session_no, record });
+    core.note(Change::SessionUpdated { session: mailbox.session_no, record });
     let due = session.next_deadline();
     add(&core.counters.sessions_parked, 1);
     let mut drops = Drops::default();

@@ -7,28 +7,28 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use dunlin_codec::{ClientId, Message, Publish, TopicName};
-use dunlin_session::{Delivery, Origin, Output, Outputs, Session};
-use dunlin_store::{
-    Change, Committer, NamespaceNo, SessionKey, SessionRecord, SubmitError, UnixMillis,
-};
-use dunlin_topics::{SharedFilter, SubscriptionFilter};
+use dunlin_session::{Output, Outputs, Session};
+use dunlin_store::{Change, Committer, NamespaceNo, SessionRecord, UnixMillis};
+use dunlin_topics::SubscriptionFilter;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::{Budget, Charge, Pressure};
 use crate::config::Config;
 use crate::fanout::{Routed, Source, Staging, expires_at};
-use crate::hooks::{Hooks, Interests};
+use crate::handing_in::Backlog;
+use crate::hooks::{Hooks, Interests, guarded};
 use crate::janitor::Timers;
-use crate::mailbox::{Mailbox, Notice, Patience};
+use crate::lane::Patience;
+use crate::mailbox::{Mailbox, Notice};
 use crate::metrics::{Counters, DropReason, Metrics, add, shift, sub};
-use crate::persist::{Entry, QueueTarget, Write, in_group, record};
+use crate::persist::{Entry, Write, record};
 use crate::policy::Authenticator;
-use crate::queue::{Drops, Settled};
+use crate::queue::Drops;
 use crate::registry::Registry;
 use crate::retained::{Kept, RetainedSet};
-use crate::router::Router;
-use crate::share::Group;
+use crate::router::{Route, Router};
 
 /// Everything that messages, topics and Client Identifiers of one tenant live in. Nothing crosses from one to another.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ pub(crate) struct Core {
     pub(crate) interests: Interests,
     pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
     pub(crate) committer: Committer<Write>,
+    /// Writes that the committer had no room for and nobody can hold: handed in first, in their order.
+    pub(crate) backlog: Backlog,
+    /// The runtime that the broker was started on, for what begins on other threads.
+    pub(crate) runtime: Handle,
     /// Sessions without a connection whose will or end is due at some time.
     pub(crate) timers: Timers,
     /// The connections' tasks, for a shutdown to wait for.
@@ -100,17 +104,15 @@ impl Core {
         self.budget.own(payload)
     }
 
-    /// Counts what was dropped and tells the hook, with no lock held.
+    /// Counts what was dropped and tells the hook. With no lock held, since the hook may do anything.
     pub(crate) fn report(&self, mailbox: &Arc<Mailbox>, drops: Drops) {
         for dropped in drops.list {
-            self.counters.drop_many(dropped.reason, dropped.count);
-            if self.interests.drop {
-                self.hooks.on_drop(
-                    mailbox.client_id.as_str(),
-                    dropped.message.as_deref(),
-                    dropped.reason,
-                );
-            }
+            self.count_drop(
+                mailbox.client_id.as_str(),
+                dropped.message.as_deref(),
+                dropped.reason,
+                dropped.count,
+            );
             // What was numbered for a durable session must not come back after a restart.
             if let Some(seq) = dropped.seq.filter(|_| mailbox.is_durable()) {
                 self.forget(Change::Acknowledged {
@@ -122,42 +124,30 @@ impl Core {
         }
     }
 
-    /// Reports a message that was dropped before it was meant for anybody.
+    /// Reports a message that was dropped before it was meant for anybody. With no lock held.
     pub(crate) fn report_publish(
         &self,
         client_id: &str,
         message: Option<&Message>,
         reason: DropReason,
     ) {
-        self.counters.drop_many(reason, 1);
-        if self.interests.drop {
-            self.hooks.on_drop(client_id, message, reason);
+        self.count_drop(client_id, message, reason, 1);
+    }
+
+    fn count_drop(
+        &self,
+        client_id: &str,
+        message: Option<&Message>,
+        reason: DropReason,
+        count: u64,
+    ) {
+        self.counters.drop_many(reason, count);
+        // This runs wherever messages are dropped, on the committer's thread too: a panic must not get further.
+        if self.interests.drop
+            && guarded(|| self.hooks.on_drop(client_id, message, reason)).is_none()
+        {
+            add(&self.counters.hook_panics, 1);
         }
-    }
-
-    /// Hands a write to the store; it comes back if too much waits already.
-    pub(crate) fn submit(&self, write: Write) -> Result<(), Write> {
-        self.committer.submit(write).map_err(SubmitError::into_submission)
-    }
-
-    /// Writes a change that nobody waits for. If there is no room for it, it costs a repetition after a crash at most.
-    pub(crate) fn forget(&self, change: Change) {
-        let Some(core) = self.me.upgrade() else { return };
-        let _ = self.submit(Write::new(&core, None, vec![Entry::change(change)]));
-    }
-
-    /// Writes and waits until it is durable.
-    pub(crate) async fn write(self: &Arc<Self>, entries: Vec<Entry>) -> Result<(), ()> {
-        let mut write = Write::new(self, None, entries);
-        let done = write.on_done();
-        while let Err(back) = self.submit(write) {
-            if self.committer.has_failed() {
-                return Err(());
-            }
-            write = back;
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        done.await.unwrap_or(Err(()))
     }
 
     // ---- Publishing without a connection ----
@@ -173,10 +163,7 @@ impl Core {
         let now = Instant::now();
         let mut staging = Staging::default();
         let (route, retained) = if message.retain {
-            let guard = self.namespace.router.read();
-            let stamp = self.namespace.router.stamp(message.topic.as_bytes());
-            let route = guard.route(message.topic.clone(), from, stamp);
-            (route, self.retain(message, now))
+            self.retain(message, from, now)
         } else {
             (self.namespace.router.route(message.topic.clone(), from), None)
         };
@@ -204,139 +191,43 @@ impl Core {
         }
     }
 
-    /// Hands a write in from where nobody can wait; if the committer is full, a task waits for it.
-    pub(crate) fn submit_later(self: &Arc<Self>, write: Write) {
-        let Err(mut write) = self.submit(write) else { return };
-        let core = Arc::clone(self);
-        tokio::spawn(async move {
-            while let Err(back) = core.submit(write) {
-                if core.committer.has_failed() {
-                    return;
-                }
-                write = back;
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        });
-    }
-
-    /// Keeps or removes the retained message of a topic. Under the router's read guard. Returns its number.
-    pub(crate) fn retain(&self, message: &Arc<Message>, now: Instant) -> Option<u64> {
-        match self.namespace.retained.apply(message, expires_at(message, now)) {
-            Kept::Stored(number) | Kept::Removed(number) => Some(number),
+    /// Takes the receivers of a message to be retained, and keeps or removes it, both under one guard of the router. Gives
+    /// its number; none if there was no room for it.
+    pub(crate) fn retain(
+        &self,
+        message: &Arc<Message>,
+        from: Option<&Arc<Mailbox>>,
+        now: Instant,
+    ) -> (Route, Option<u64>) {
+        let (route, kept) = {
+            let stamp = self.namespace.router.stamp(message.topic.as_bytes());
+            let tables = self.namespace.router.read();
+            let route = tables.route(message.topic.clone(), from, stamp);
+            (route, self.namespace.retained.apply(message, expires_at(message, now)))
+        };
+        match kept {
+            Kept::Stored(number) | Kept::Removed(number) => (route, Some(number)),
             Kept::Full => {
                 self.report_publish("", Some(message), DropReason::RetainedFull);
-                None
+                (route, None)
             }
-        }
-    }
-
-    // ---- Shared groups ----
-
-    /// The group of a shared filter, made when its first member comes.
-    pub(crate) fn make_group(&self, filter: &SharedFilter) -> Arc<Group> {
-        Arc::new(Group::new(filter.clone(), self.namespace.registry.next_session_no()))
-    }
-
-    /// What the store must be told when a durable session joins a group: its queue.
-    pub(crate) fn group_opened(&self, group: &Group) -> Option<Entry> {
-        if group.set_stored() {
-            return None;
-        }
-        let key = SessionKey::Group(group.filter.text().clone());
-        let record =
-            SessionRecord { expiry_secs: SessionRecord::NEVER, ..SessionRecord::default() };
-        let namespace = self.namespace.number;
-        Some(Entry::change(Change::SessionOpened {
-            session: group.session_no,
-            namespace,
-            key,
-            record,
-        }))
-    }
-
-    /// Lets a message wait in a group for a member with quota.
-    pub(crate) fn wait_in_group(&self, group: &Arc<Group>, delivery: Delivery) {
-        if let Err(delivery) = group.wait(delivery, &self.config.limits) {
-            self.report_publish(
-                group.filter.as_str(),
-                Some(&delivery.message),
-                DropReason::GroupQueue,
-            );
-            self.group_finished(&delivery);
-        }
-    }
-
-    /// Gives a group's message to a member that can take it, or lets it wait.
-    pub(crate) fn offer_group(self: &Arc<Self>, group: &Arc<Group>, mut delivery: Delivery) {
-        delivery = in_group(group, delivery.clone(), delivery.seq);
-        self.wait_in_group(group, delivery);
-        self.dispatch_group(group);
-    }
-
-    /// Hands waiting messages to members with quota, as far as there are any.
-    pub(crate) fn dispatch_group(self: &Arc<Self>, group: &Arc<Group>) {
-        while group.has_waiting() {
-            let Some(member) = group.choose(dunlin_codec::Qos::ExactlyOnce) else { return };
-            let Some(delivery) = group.take(1).pop() else { return };
-            let mut staging = Staging::default();
-            self.hand_over(&mut staging, group, &member, delivery);
-            staging.flush(self, Patience::None, &mut Vec::new());
-            if let Some(write) = staging.take_write(self, None) {
-                self.submit_later(write);
-            }
-        }
-    }
-
-    /// Stages one of a group's messages for a member.
-    pub(crate) fn hand_over(
-        self: &Arc<Self>,
-        staging: &mut Staging,
-        group: &Arc<Group>,
-        member: &crate::share::Member,
-        delivery: Delivery,
-    ) {
-        let from_seq = match delivery.origin {
-            Origin::Shared { seq, .. } => seq,
-            Origin::Plain => 0,
-        };
-        let mut delivery = member.adapt(group, delivery);
-        let mailbox = Arc::clone(&member.mailbox);
-        let durable = mailbox.is_durable() && delivery.qos > dunlin_codec::Qos::AtMostOnce;
-        if from_seq == 0 || !durable {
-            staging.delivery(self, mailbox, delivery);
-            return;
-        }
-        delivery.origin = Origin::Shared { group: group.session_no.0, seq: 0 };
-        mailbox.reserve_always(delivery.message.size());
-        let to = QueueTarget { mailbox, delivery };
-        staging.writes.push(Entry::HandOver { group: Arc::clone(group), from_seq, to });
-    }
-
-    /// A group's message is done with: its place in the store, if it has one there, is free.
-    pub(crate) fn group_finished(&self, delivery: &Delivery) {
-        if let Origin::Shared { group, seq } = delivery.origin {
-            self.group_acknowledged(group, seq);
-        }
-    }
-
-    /// The place `seq` in a group's stored queue is done with; 0 is no place.
-    pub(crate) fn group_acknowledged(&self, group: u32, seq: u64) {
-        if seq > 0 {
-            let session = dunlin_store::SessionNo(group);
-            self.forget(Change::Acknowledged { session, first: seq, last: seq });
         }
     }
 
     // ---- The end of sessions ----
 
     /// Removes a subscription from the index, and its group if it was the last member.
-    pub(crate) fn unsubscribe(&self, filter: &SubscriptionFilter, mailbox: &Arc<Mailbox>) -> bool {
+    pub(crate) fn unsubscribe(
+        self: &Arc<Self>,
+        filter: &SubscriptionFilter,
+        mailbox: &Arc<Mailbox>,
+    ) -> bool {
         let (existed, emptied) = self.namespace.router.unsubscribe(filter, mailbox);
         if let Some(group) = emptied {
             let left = group.take(usize::MAX);
             self.counters.drop_many(DropReason::SessionEnded, left.len() as u64);
             if group.is_stored() {
-                self.forget(Change::SessionEnded { session: group.session_no });
+                self.note(Change::SessionEnded { session: group.session_no });
             }
         }
         if existed {
@@ -355,6 +246,7 @@ impl Core {
         mailbox: &Arc<Mailbox>,
         mut session: Box<Session>,
     ) -> Option<Entry> {
+        self.timers.cancel(mailbox);
         // No group is to choose it any more, above all for what it leaves behind.
         mailbox.set_offline();
         self.leave_groups(mailbox, &mut session);
@@ -429,65 +321,6 @@ impl Core {
                 Change::Acknowledged { session, first: seq, last: seq }
             }
         }
-    }
-
-    /// A member leaves its groups, for now or for good: what it was not sent, or has not acknowledged, is for others.
-    /// [MQTT-4.8.2-4] [MQTT-4.8.2-5] A QoS 2 message that was begun stays with it.
-    pub(crate) fn leave_groups(self: &Arc<Self>, mailbox: &Arc<Mailbox>, session: &mut Session) {
-        let mut back = session.take_unacknowledged_shared();
-        let mut settled = Settled::default();
-        back.iter().for_each(|delivery| settled.add(Some(&delivery.message)));
-        mailbox.settle(settled);
-        back.extend(mailbox.take_where(|delivery| delivery.origin.is_shared()));
-        if back.is_empty() {
-            return;
-        }
-        for (filter, _) in session.subscriptions() {
-            let SubscriptionFilter::Shared(shared) = filter else { continue };
-            let Some(group) = self.namespace.router.group(shared) else { continue };
-            let ours: Vec<Delivery> =
-                back.extract_if(.., |delivery| group.sent(delivery)).collect();
-            self.give_back(&group, mailbox, ours);
-        }
-        // Their group is gone since: nobody is left to get them.
-        self.counters.drop_many(DropReason::SessionEnded, back.len() as u64);
-    }
-
-    /// Messages come back from a member to their group, which offers them to others.
-    pub(crate) fn give_back(
-        self: &Arc<Self>,
-        group: &Arc<Group>,
-        mailbox: &Arc<Mailbox>,
-        deliveries: Vec<Delivery>,
-    ) {
-        if deliveries.is_empty() {
-            return;
-        }
-        add(&self.counters.shared_redistributed, deliveries.len() as u64);
-        let mut entries = Vec::new();
-        let mut now = Vec::new();
-        for delivery in deliveries {
-            let from_seq = delivery.seq;
-            match delivery.origin {
-                Origin::Shared { seq: 0, .. } if mailbox.is_durable() && from_seq > 0 => {
-                    let group = Arc::clone(group);
-                    entries.push(Entry::GiveBack {
-                        from: mailbox.session_no,
-                        from_seq,
-                        group,
-                        delivery,
-                        seq: 0,
-                    });
-                }
-                Origin::Shared { seq, .. } => now.push(in_group(group, delivery, seq)),
-                Origin::Plain => {}
-            }
-        }
-        group.give_back(now);
-        if !entries.is_empty() {
-            self.submit_later(Write::new(self, None, entries));
-        }
-        self.dispatch_group(group);
     }
 
     /// What the store keeps of a parked session.

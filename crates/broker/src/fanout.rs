@@ -16,9 +16,10 @@ use dunlin_session::{Delivery, Origin, Outputs, SubscriptionIds, Token};
 use dunlin_store::SessionNo;
 use hashbrown::HashMap;
 
-use crate::budget::{Charge, Pressure};
+use crate::budget::Pressure;
 use crate::core::Core;
-use crate::mailbox::{Mailbox, Patience, Post, Posted, Tally, Wire};
+use crate::lane::{Patience, Post, Posted, Tally};
+use crate::mailbox::{Mailbox, Wire};
 use crate::metrics::DropReason;
 use crate::persist::{Entry, GroupTarget, PublishEntry, QueueTarget, Write};
 use crate::queue::Drops;
@@ -130,7 +131,7 @@ impl Staging {
                 Wire::V3 | Wire::V5 if fits && target.subscription_ids.is_empty() => {
                     self.bytes += run.bytes.len();
                     let post = &mut self.entry(mailbox, wire).post;
-                    block.append_to(&mut post.lane, wire);
+                    block.append_to(post.lane.encoded(), wire);
                     post.tally.add(Tally { publishes: run.frames, payload: run.payload });
                 }
                 Wire::Offline | Wire::V3 | Wire::V5 | Wire::Messages => {
@@ -169,7 +170,7 @@ impl Staging {
                 && frame.len() < member.mailbox.packet_size_max() as usize;
             if plain && matches!(wire, Wire::V3 | Wire::V5) {
                 let post = &mut self.entry(member.mailbox, wire).post;
-                Block::new(single, false).append_to(&mut post.lane, wire);
+                Block::new(single, false).append_to(post.lane.encoded(), wire);
                 post.tally.add(Tally { publishes: 1, payload: average });
             } else {
                 for message in single.messages(core, &route.name) {
@@ -272,9 +273,13 @@ impl Staging {
                 return;
             }
         };
-        // A message that can expire is encoded when it is sent, with what is left of its time.
-        if delivery.qos > Qos::AtMostOnce || delivery.expires_at.is_some() {
+        if delivery.qos > Qos::AtMostOnce {
             self.entry(mailbox, wire).post.deliveries.push(delivery);
+            return;
+        }
+        // A message that can expire is encoded when it is sent, with what is left of its time.
+        if delivery.expires_at.is_some() {
+            self.entry(mailbox, wire).post.lane.push(delivery);
             return;
         }
         let hop = Hop {
@@ -295,7 +300,7 @@ impl Staging {
             return;
         }
         let post = &mut self.entry(mailbox, wire).post;
-        post.lane.with_tail(len, |tail| {
+        post.lane.encoded().with_tail(len, |tail| {
             encode_publish_head(&delivery.message, &hop, version, tail);
             tail.extend_from_slice(&delivery.message.payload);
         });
@@ -326,14 +331,14 @@ impl Staging {
     /// Stages a message for one member of a group; gives it back if it has to go through the store first.
     fn share(
         &mut self,
-        core: &Core,
+        core: &Arc<Core>,
         group: &Arc<Group>,
         message: &Arc<Message>,
         now: Instant,
     ) -> Option<GroupTarget> {
         let delivery = Delivery { retain: message.retain, ..delivery_of(message, now) };
         if message.qos > Qos::AtMostOnce && group.is_durable() {
-            return Some(GroupTarget { group: Arc::clone(group), delivery });
+            return Some(GroupTarget { group: Arc::clone(group), delivery, member: None });
         }
         match group.choose(message.qos) {
             Some(member) => {
@@ -343,7 +348,7 @@ impl Staging {
             None if message.qos == Qos::AtMostOnce => {
                 core.counters.drop_many(DropReason::Offline, 1)
             }
-            None => core.wait_in_group(group, delivery),
+            None => core.offer_group(group, delivery, 0),
         }
         None
     }
@@ -357,21 +362,13 @@ impl Staging {
     ) {
         self.index.clear();
         self.bytes = 0;
-        let mut charge = Charge::default();
         for mut staged in self.entries.drain(..) {
-            let mut drops = Drops::default();
-            let limits = &core.config.limits;
-            let (posted, cost) =
-                staged.mailbox.post(&mut staged.post, staged.wire, patience, limits, &mut drops);
-            charge += cost;
-            core.report(&staged.mailbox, drops);
-            match posted {
+            match core.post(&mut staged, patience) {
                 Posted::Wait => held.push(staged),
                 Posted::Done if self.spare.len() < SPARE_MAX => self.spare.push(staged.post),
                 Posted::Done => {}
             }
         }
-        core.charge(charge);
     }
 
     /// What has to go through the store, as one submission.
@@ -384,6 +381,21 @@ impl Staging {
             return None;
         }
         Some(Write::new(core, owner.map(Arc::clone), std::mem::take(&mut self.writes)))
+    }
+}
+
+impl Core {
+    /// Posts what one receiver gets, and sees to what it could not take.
+    pub(crate) fn post(self: &Arc<Self>, staged: &mut Staged, patience: Patience<'_>) -> Posted {
+        let Staged { mailbox, wire, post } = staged;
+        let mut drops = Drops::default();
+        let (posted, charge) = mailbox.post(post, *wire, patience, &self.config.limits, &mut drops);
+        self.charge(charge);
+        self.report(mailbox, drops);
+        if !post.returned.is_empty() {
+            self.give_back(mailbox, std::mem::take(&mut post.returned));
+        }
+        posted
     }
 }
 

@@ -4,8 +4,11 @@
 //! subscribe hooks may wait, at most `hook_deadline`. A hook that is not named in [`Interests`] costs nothing. A hook that
 //! panics ends the connection it ran for, and no other.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use dunlin_codec::Message;
 use dunlin_codec::ReasonCode;
@@ -128,5 +131,25 @@ pub struct NoHooks;
 impl Hooks for NoHooks {
     fn interests(&self) -> Interests {
         Interests::NONE
+    }
+}
+
+/// Runs a hook; none if it panicked.
+pub(crate) fn guarded<T>(hook: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook)).ok()
+}
+
+/// A hook's future; none if it panics.
+pub(crate) struct Guarded<'a, T>(pub(crate) BoxFuture<'a, T>);
+
+impl<T> Future for Guarded<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        match guarded(|| self.0.as_mut().poll(cx)) {
+            Some(Poll::Ready(value)) => Poll::Ready(Some(value)),
+            Some(Poll::Pending) => Poll::Pending,
+            None => Poll::Ready(None),
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! What becomes due while no connection is there to see to it: wills, the ends of sessions, expired retained messages.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dunlin_session::Outputs;
-use dunlin_topics::TopicFilter;
+use dunlin_store::{Change, SessionNo, UnixMillis};
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -16,98 +16,107 @@ use crate::metrics::{add, sub};
 use crate::persist::Write;
 use crate::queue::Drops;
 
-/// Retained messages looked at in one step, so that a large set does not hold a worker.
-const SWEEP_STEP: usize = 1_000;
-/// From one pass over the retained messages to the next.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// Things seen to before others get their turn: many wills at once, say after a power cut of a site, go out at a pace that
+/// leaves room for clients.
+const STEP: usize = 64;
 
-/// Sessions without a connection, by when the next thing of theirs is due.
+/// Sessions without a connection, by when the next thing of theirs is due. One entry for each session at the most.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// One entry each time a session is parked; outdated ones are passed over when their time comes.
-    heap: Mutex<BinaryHeap<Reverse<Due>>>,
+    due: Mutex<Due>,
     changed: Notify,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Due {
-    at: Instant,
-    mailbox: Weak<Mailbox>,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
-    }
+    by_time: BTreeMap<(Instant, SessionNo), Weak<Mailbox>>,
+    by_session: HashMap<SessionNo, Instant>,
 }
 
 impl Timers {
-    /// Looks at the session again at that time.
+    /// Looks at the session at that time, and no more when it was to be looked at before.
     pub(crate) fn schedule(&self, at: Instant, mailbox: &Arc<Mailbox>) {
-        let mut heap = self.heap.lock();
-        let first = heap.peek().is_none_or(|Reverse(due)| at < due.at);
-        heap.push(Reverse(Due { at, mailbox: Arc::downgrade(mailbox) }));
-        drop(heap);
+        let mut due = self.due.lock();
+        let first = due.by_time.first_key_value().is_none_or(|((first, _), _)| at < *first);
+        if let Some(before) = due.by_session.insert(mailbox.session_no, at) {
+            due.by_time.remove(&(before, mailbox.session_no));
+        }
+        due.by_time.insert((at, mailbox.session_no), Arc::downgrade(mailbox));
+        drop(due);
         if first {
             self.changed.notify_one();
         }
     }
 
+    /// The session has a connection again, or is over.
+    pub(crate) fn cancel(&self, mailbox: &Mailbox) {
+        let mut due = self.due.lock();
+        if let Some(at) = due.by_session.remove(&mailbox.session_no) {
+            due.by_time.remove(&(at, mailbox.session_no));
+        }
+    }
+
     fn next(&self) -> Option<Instant> {
-        self.heap.lock().peek().map(|Reverse(due)| due.at)
+        self.due.lock().by_time.first_key_value().map(|((at, _), _)| *at)
     }
 
     fn pop(&self, now: Instant) -> Option<Weak<Mailbox>> {
-        let mut heap = self.heap.lock();
-        heap.peek().filter(|Reverse(due)| due.at <= now)?;
-        heap.pop().map(|Reverse(due)| due.mailbox)
+        let mut due = self.due.lock();
+        let entry = due.by_time.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let ((_, session), mailbox) = entry.remove_entry();
+        due.by_session.remove(&session);
+        Some(mailbox)
     }
 }
 
 /// Runs until the broker is gone.
 pub(crate) async fn run(core: Weak<Core>) {
-    let mut next_sweep = Instant::now() + SWEEP_INTERVAL;
     loop {
         let Some(alive) = core.upgrade() else { return };
         let now = Instant::now();
         let mut handled = 0;
-        while let Some(mailbox) = alive.timers.pop(now) {
-            if let Some(mailbox) = mailbox.upgrade() {
-                due(&alive, &mailbox, now);
-            }
+        while handled < STEP && see_to_one(&alive, now) {
             handled += 1;
-            // Many wills at once, say after a power cut of a site, go out at a pace that leaves room for clients.
-            if handled % 64 == 0 {
-                tokio::task::yield_now().await;
-            }
         }
-        if now >= next_sweep {
-            sweep_retained(&alive, now).await;
-            next_sweep = Instant::now() + SWEEP_INTERVAL;
+        if handled == STEP {
+            tokio::task::yield_now().await;
+            continue;
         }
-        let wake_at = alive.timers.next().map_or(next_sweep, |at| at.min(next_sweep));
+        let retained = &alive.namespace.retained;
+        let next = [alive.timers.next(), retained.next_expiry()].into_iter().flatten().min();
+        // Without anything due it looks again in an hour, to notice that the broker is gone.
+        let wake_at = next.unwrap_or(now + Duration::from_secs(3600));
         let mut closing = alive.closing.subscribe();
         tokio::select! {
             () = tokio::time::sleep_until(wake_at.into()) => {}
             () = alive.timers.changed.notified() => {}
+            () = retained.changed().notified() => {}
             // The sender is in the core, so this ends only by the broker's closing.
             _ = closing.wait_for(|closing| *closing) => return,
         }
     }
+}
+
+/// Sees to one thing that is due; `false` if there is none.
+fn see_to_one(core: &Arc<Core>, now: Instant) -> bool {
+    if let Some(mailbox) = core.timers.pop(now) {
+        if let Some(mailbox) = mailbox.upgrade() {
+            due(core, &mailbox, now);
+        }
+        return true;
+    }
+    let Some((topic, number)) = core.namespace.retained.expire(now) else { return false };
+    let namespace = core.namespace.number;
+    let stored_at = UnixMillis::from(SystemTime::now());
+    core.note(Change::Retained {
+        namespace,
+        topic,
+        number,
+        message: None,
+        stored_at,
+        expires_at: None,
+    });
+    true
 }
 
 /// Something of a parked session may be due: its will, its end, messages that expired in its queue.
@@ -135,15 +144,5 @@ fn due(core: &Arc<Core>, mailbox: &Arc<Mailbox>, now: Instant) {
     core.report(mailbox, drops);
     if let Some(at) = next {
         core.timers.schedule(at.max(now + Duration::from_millis(1)), mailbox);
-    }
-}
-
-async fn sweep_retained(core: &Arc<Core>, now: Instant) {
-    for filter in ["#", "$SYS/#"] {
-        let Ok(filter) = TopicFilter::try_from(filter) else { continue };
-        let mut cursor = core.namespace.retained.cursor(&filter);
-        while !core.namespace.retained.sweep(&mut cursor, SWEEP_STEP, now) {
-            tokio::task::yield_now().await;
-        }
     }
 }

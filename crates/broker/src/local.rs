@@ -19,10 +19,10 @@ use futures_core::Stream;
 
 use crate::budget::Pressure;
 use crate::core::Core;
-use crate::driver::guarded;
 use crate::fanout::{Routed, Source, Staging};
-use crate::hooks::Client;
-use crate::mailbox::{Collected, Mailbox, Patience, Wants, Wire};
+use crate::hooks::{Client, Guarded, guarded};
+use crate::lane::Patience;
+use crate::mailbox::{Collected, Mailbox, Wants, Wire};
 use crate::metrics::{DropReason, add};
 use crate::policy::Identity;
 use crate::queue::{Drops, Settled};
@@ -211,13 +211,15 @@ pub(crate) async fn subscribe(
     if core.interests.subscribe {
         let deadline = core.config.limits.hook_deadline;
         let client = client("in-process");
-        options = tokio::time::timeout(
-            deadline,
-            core.hooks.on_subscribe(&client, filter.as_str(), options),
-        )
-        .await
-        .unwrap_or(Err(ReasonCode::UnspecifiedError))
-        .map_err(SubscribeError::Refused)?;
+        let asked = Guarded(core.hooks.on_subscribe(&client, filter.as_str(), options));
+        options = match tokio::time::timeout(deadline, asked).await {
+            Ok(Some(verdict)) => verdict.map_err(SubscribeError::Refused)?,
+            Ok(None) => {
+                add(&core.counters.hook_panics, 1);
+                return Err(SubscribeError::Refused(ReasonCode::UnspecifiedError));
+            }
+            Err(_) => return Err(SubscribeError::Refused(ReasonCode::UnspecifiedError)),
+        };
     }
     let entry = SubscriptionEntry {
         qos: options.qos,
@@ -317,12 +319,12 @@ impl Subscription {
 
     fn replay_more(&mut self) -> bool {
         let Some(replay) = &mut self.replay else { return false };
-        let mut deliveries = Vec::new();
         let bytes = self.core.config.limits.replay_bytes_ahead.min(16 * 1024);
-        if replay.step(&self.core.namespace.retained, bytes, Instant::now(), &mut deliveries) {
+        let ready = &mut self.ready;
+        let retained = &self.core.namespace.retained;
+        if replay.step(retained, bytes, Instant::now(), |deliveries| ready.extend(deliveries)) {
             self.replay = None;
         }
-        self.ready.extend(deliveries);
         true
     }
 
@@ -352,12 +354,12 @@ impl Stream for Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.mailbox.set_offline();
-        if let Some(group) = &self.group {
+        self.core.unsubscribe(&self.filter, &self.mailbox);
+        if self.group.is_some() {
             let mut unsent = Vec::from(std::mem::take(&mut self.ready));
             unsent.extend(self.mailbox.take_where(|_| true));
-            self.core.give_back(group, &self.mailbox, unsent);
+            self.core.give_back(&self.mailbox, unsent);
         }
-        self.core.unsubscribe(&self.filter, &self.mailbox);
         let mut drops = Drops::default();
         self.core.charge(self.mailbox.end(&mut drops));
         self.core.report(&self.mailbox, drops);

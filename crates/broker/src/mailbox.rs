@@ -22,9 +22,9 @@ use dunlin_store::SessionNo;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::budget::Charge;
-use crate::chunks::Chunks;
 use crate::config::Limits;
 use crate::end::EndReason;
+use crate::lane::{Content, Lane, Patience, Post, Posted, Tally};
 use crate::metrics::DropReason;
 use crate::persist::answer_parked;
 use crate::queue::{Drops, Offered, Queue, Settled};
@@ -116,20 +116,6 @@ struct State {
     replays: Option<Box<Vec<Replay>>>,
 }
 
-/// Encoded QoS 0 PUBLISHes for a connected client.
-#[derive(Debug, Default)]
-struct Lane {
-    /// Bounded by `qos0_lane_bytes_hard`.
-    chunks: Chunks,
-    /// What is in `chunks`.
-    tally: Tally,
-    /// Whether the receiver let a publisher wait as long as it may and took nothing: until it takes something again,
-    /// nobody waits for it.
-    stalled: bool,
-    /// Publishers that wait for room. At most one entry for each connection.
-    slowed: Vec<Waker>,
-}
-
 /// Where messages for one session arrive.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
@@ -146,56 +132,6 @@ pub(crate) struct Mailbox {
     /// Messages with QoS above 0 that the client could be sent at once, as its owner saw it last. For shared groups.
     credit: AtomicI32,
     state: Mutex<State>,
-}
-
-/// What a publisher brings for one receiver at the end of a batch.
-#[derive(Debug, Default)]
-pub(crate) struct Post {
-    /// Encoded for `wire`.
-    pub(crate) lane: Chunks,
-    pub(crate) tally: Tally,
-    pub(crate) deliveries: Vec<Delivery>,
-}
-
-/// PUBLISHes that are encoded already, for the counters.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) publishes: u64,
-    /// Bytes of their payloads.
-    pub(crate) payload: u64,
-}
-
-impl Tally {
-    pub(crate) const fn add(&mut self, other: Self) {
-        self.publishes += other.publishes;
-        self.payload += other.payload;
-    }
-}
-
-/// How posting went.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Posted {
-    /// All of it was taken or dropped.
-    Done,
-    /// The receiver's lane is full: what the lane should take is still with the publisher, who is woken when there is
-    /// room.
-    Wait,
-}
-
-/// How a publisher stands towards a slow receiver.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience<'a> {
-    /// It can wait.
-    Waits {
-        /// Woken when there is room.
-        waker: &'a Waker,
-        /// Bytes in the receiver's lane from which on it waits.
-        from: usize,
-    },
-    /// It waited as long as it may.
-    Exhausted,
-    /// It must not wait: others wait for it, or nobody is there to wait.
-    None,
 }
 
 /// What a claim led to.
@@ -291,12 +227,6 @@ impl Mailbox {
         }
     }
 
-    /// Does something during which no group is to choose this member.
-    pub(crate) fn without_credit(&self, act: impl FnOnce()) {
-        self.credit.store(0, Ordering::Relaxed);
-        act();
-    }
-
     /// No publisher is to count on a Network Connection any more.
     pub(crate) fn set_offline(&self) {
         self.wire.store(Wire::Offline as u8, Ordering::Relaxed);
@@ -368,8 +298,14 @@ impl Mailbox {
 
     /// The session's Network Connection is there: from now on it is served as `wire` says.
     pub(crate) fn attach(&self, wire: Wire, durable: bool, packet_size_max: u32) {
-        let _state = self.lock();
+        let mut state = self.lock();
         self.wire.store(wire as u8, Ordering::Relaxed);
+        // What was queued while the client was away goes before what comes now.
+        if wire != Wire::Messages {
+            while let Some(delivery) = state.queue.pop_qos0() {
+                state.lane.get_or_insert_default().content.push(delivery);
+            }
+        }
         self.durable.store(durable, Ordering::Release);
         self.packet_size_max.store(packet_size_max, Ordering::Relaxed);
     }
@@ -436,6 +372,10 @@ impl Mailbox {
         }
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.lock().owner, Owner::Ended)
+    }
+
     /// Asks the owner to close its Network Connection.
     pub(crate) fn evict(&self, reason: EndReason) {
         let waker = self.lock().evict(reason);
@@ -454,17 +394,22 @@ impl Mailbox {
         drops: &mut Drops,
     ) -> (Posted, Charge) {
         let mut state = self.lock();
+        let mut charge = Charge::default();
+        // What a shared group sent to a member that is gone is for the others.
+        if !self.is_online() {
+            post.returned
+                .extend(post.deliveries.extract_if(.., |delivery| delivery.origin.is_shared()));
+        }
         if matches!(state.owner, Owner::Ended) {
             post.lane.clear();
             post.deliveries.clear();
-            return (Posted::Done, Charge::default());
+            return (Posted::Done, charge);
         }
-        let mut charge = Charge::default();
-        for mut delivery in post.deliveries.drain(..) {
-            if delivery.qos > dunlin_codec::Qos::AtMostOnce {
-                state.last_seq += 1;
-                delivery.seq = state.last_seq;
-            } else if self.wire() == Wire::Offline && !limits.queue_qos0 {
+        for delivery in post.deliveries.drain(..) {
+            if delivery.qos == dunlin_codec::Qos::AtMostOnce
+                && self.wire() == Wire::Offline
+                && !limits.queue_qos0
+            {
                 drops.one(DropReason::Offline, delivery);
                 continue;
             }
@@ -474,9 +419,9 @@ impl Mailbox {
         if !post.lane.is_empty() {
             let same_wire = self.wire() == wire;
             let lane = state.lane.get_or_insert_default();
-            let before = lane.chunks.len();
+            let before = lane.content.len();
             posted = lane.take(post, same_wire, patience, limits, drops);
-            charge = Charge::of_bytes(i64::try_from(lane.chunks.len() - before).unwrap_or(0));
+            charge = Charge::of_bytes(i64::try_from(lane.content.len() - before).unwrap_or(0));
         }
         charge += state.queue.take_charge();
         let waker = state.signal();
@@ -518,13 +463,20 @@ impl Mailbox {
         Some(state.last_seq)
     }
 
-    /// Takes in numbered messages that are durable now.
-    pub(crate) fn post_durable(&self, deliveries: impl IntoIterator<Item = Delivery>) -> Charge {
+    /// Takes in numbered messages that are durable now. Those of shared groups come back if the client is gone; those
+    /// without a number too, because the session had ended before they could get one.
+    pub(crate) fn post_durable(&self, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Charge) {
         let mut state = self.lock();
         let ended = matches!(state.owner, Owner::Ended);
+        let online = self.is_online();
+        let mut returned = Vec::new();
         for delivery in deliveries {
-            state.queue.release(delivery.message.size());
-            if !ended {
+            if delivery.seq > 0 {
+                state.queue.release(delivery.message.size());
+            }
+            if delivery.origin.is_shared() && !online {
+                returned.push(delivery);
+            } else if !ended {
                 state.queue.push(delivery);
             }
         }
@@ -532,7 +484,7 @@ impl Mailbox {
         let waker = state.signal();
         drop(state);
         wake(waker);
-        charge
+        (returned, charge)
     }
 
     /// Keeps room whatever the limits say: the message was accepted before, by the group it comes from.
@@ -605,8 +557,8 @@ impl Mailbox {
         into.charge = Charge::default();
         if wants.lane {
             if let Some(mut lane) = state.lane.take() {
-                into.charge += Charge::of_bytes(-i64::try_from(lane.chunks.len()).unwrap_or(0));
-                into.lane.append(&mut lane.chunks);
+                into.charge += Charge::of_bytes(-i64::try_from(lane.content.len()).unwrap_or(0));
+                into.lane.append(&mut lane.content);
                 into.tally.add(lane.tally);
                 slowed = lane.slowed;
             }
@@ -616,7 +568,13 @@ impl Mailbox {
             }
         }
         for _ in 0..wants.quota {
-            let Some(delivery) = state.queue.pop_to_send() else { break };
+            let Some(mut delivery) = state.queue.pop_to_send() else { break };
+            // What goes through the store has its place from there; any other gets it when it is sent, so that what is
+            // dropped before uses none up.
+            if delivery.seq == 0 {
+                state.last_seq += 1;
+                delivery.seq = state.last_seq;
+            }
             into.deliveries.push(delivery);
         }
         into.left = state.queue.has_qos0() || state.lane.is_some();
@@ -640,7 +598,7 @@ impl Mailbox {
         let state = self.lock();
         (
             state.queue.messages(),
-            state.queue.bytes() + state.lane.as_ref().map_or(0, |lane| lane.chunks.len()),
+            state.queue.bytes() + state.lane.as_ref().map_or(0, |lane| lane.content.len()),
         )
     }
 
@@ -674,7 +632,7 @@ pub(crate) struct Wants {
 pub(crate) struct Collected {
     pub(crate) eviction: Option<EndReason>,
     pub(crate) notices: Vec<Notice>,
-    pub(crate) lane: Chunks,
+    pub(crate) lane: Content,
     pub(crate) tally: Tally,
     pub(crate) deliveries: Vec<Delivery>,
     /// Whether QoS 0 is left that was not asked for.
@@ -715,55 +673,11 @@ impl State {
         self.signaled = false;
         self.eviction = None;
         self.notices = Vec::new();
-        let Some(lane) = self.lane.take() else { return Vec::new() };
-        self.queue.charge(Charge::of_bytes(-i64::try_from(lane.chunks.len()).unwrap_or(0)));
-        drops.block(DropReason::Offline, lane.tally.publishes);
+        let Some(mut lane) = self.lane.take() else { return Vec::new() };
+        self.queue.charge(Charge::of_bytes(-i64::try_from(lane.content.len()).unwrap_or(0)));
+        let messages = lane.content.clear();
+        drops.block(DropReason::Offline, lane.tally.publishes + messages);
         lane.slowed
-    }
-}
-
-impl Lane {
-    /// Takes in what one batch has for it.
-    fn take(
-        &mut self,
-        post: &mut Post,
-        same_wire: bool,
-        patience: Patience<'_>,
-        limits: &Limits,
-        drops: &mut Drops,
-    ) -> Posted {
-        let held = self.chunks.len();
-        let reason = match patience {
-            // The receiver went, or came back with another version, since the copy was made.
-            _ if !same_wire => Some(DropReason::Offline),
-            Patience::Waits { waker, from } if held >= from && !self.stalled => {
-                if !self.slowed.iter().any(|other| other.will_wake(waker)) {
-                    self.slowed.push(waker.clone());
-                }
-                return Posted::Wait;
-            }
-            Patience::Exhausted if held >= limits.qos0_lane_bytes_soft => {
-                self.stalled = true;
-                Some(DropReason::SlowReader)
-            }
-            // What is larger than the bound by itself passes when nothing else waits.
-            Patience::Waits { .. } | Patience::Exhausted | Patience::None => {
-                let full = held > 0 && held + post.lane.len() > limits.qos0_lane_bytes_hard;
-                full.then_some(DropReason::SlowReader)
-            }
-        };
-        let tally = std::mem::take(&mut post.tally);
-        match reason {
-            Some(reason) => {
-                post.lane.clear();
-                drops.block(reason, tally.publishes);
-            }
-            None => {
-                self.chunks.append(&mut post.lane);
-                self.tally.add(tally);
-            }
-        }
-        Posted::Done
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
-use dunlin_codec::{Message, PacketId, ReasonCode};
+use dunlin_codec::{Message, PacketId, Qos, ReasonCode};
 use dunlin_session::{Delivery, Origin, Session, SessionExpiry, Token};
 use dunlin_store::{
     Batch, Change, Durability, Publication, SessionNo, SessionRecord, StoreError, Submission,
@@ -17,9 +17,11 @@ use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use crate::core::Core;
+use crate::fanout::Staging;
+use crate::lane::Patience;
 use crate::mailbox::{Mailbox, Notice};
 use crate::metrics::add;
-use crate::share::Group;
+use crate::share::{Group, Member};
 
 /// What one wait for the store may cost beside its messages, for the committer's bounds.
 const ENTRY_BYTES: usize = 128;
@@ -81,6 +83,8 @@ pub(crate) struct GroupTarget {
     pub(crate) group: Arc<Group>,
     /// With the message's own QoS and RETAIN; adapted to the member that gets it.
     pub(crate) delivery: Delivery,
+    /// The member that gets it when it is durable, if one was free.
+    pub(crate) member: Option<Member>,
 }
 
 impl Entry {
@@ -104,6 +108,13 @@ impl Write {
     pub(crate) fn new(core: &Arc<Core>, owner: Option<Arc<Mailbox>>, entries: Vec<Entry>) -> Self {
         let size = entries.iter().map(Entry::size).sum();
         Self { core: Arc::downgrade(core), owner, entries, size, done: None }
+    }
+
+    /// Takes another write of the same owner behind this one.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        debug_assert!(other.done.is_none(), "nobody waits for a batch as a whole");
+        self.entries.append(&mut other.entries);
+        self.size += other.size;
     }
 
     /// A receiver that is told when all of it is durable.
@@ -164,8 +175,13 @@ impl Submission for Write {
                 (Entry::Publish(entry), false) => entry.failed(),
                 (Entry::Change { token, .. }, ok) => token
                     .map(|token| if ok { Notice::Durable { token } } else { Notice::StoreFailed }),
-                (Entry::HandOver { to, .. }, true) => {
-                    arrivals.add(to);
+                (Entry::HandOver { group, from_seq, to }, true) => {
+                    // A member that ended before it got its place leaves the message where it was.
+                    if to.delivery.seq == 0 {
+                        core.offer_group(&group, to.delivery, from_seq);
+                    } else {
+                        arrivals.add(to);
+                    }
                     None
                 }
                 (Entry::HandOver { group, from_seq, to }, false) => {
@@ -173,10 +189,18 @@ impl Submission for Write {
                     group.give_back(vec![in_group(&group, to.delivery, from_seq)]);
                     None
                 }
-                (Entry::GiveBack { group, delivery, seq, .. }, ok) => {
-                    let seq = if ok { seq } else { 0 };
+                (Entry::GiveBack { group, delivery, seq, .. }, true) => {
                     group.give_back(vec![in_group(&group, delivery, seq)]);
                     core.dispatch_group(&group);
+                    None
+                }
+                // It stays with the member in the store, and comes back to it or to the group when there is room.
+                (Entry::GiveBack { from, from_seq, group, delivery, seq }, false) => {
+                    group.take_number_back(seq);
+                    if !core.committer.has_failed() {
+                        let entry = Entry::GiveBack { from, from_seq, group, delivery, seq: 0 };
+                        core.submit_later(Write::new(&core, None, vec![entry]));
+                    }
                     None
                 }
             };
@@ -202,10 +226,6 @@ struct Arrivals {
 
 impl Arrivals {
     fn add(&mut self, target: QueueTarget) {
-        if target.delivery.seq == 0 {
-            // The session ended before the message was numbered; its room was given back then.
-            return;
-        }
         let QueueTarget { mailbox, delivery } = target;
         self.by_mailbox
             .entry(Arc::as_ptr(&mailbox).addr())
@@ -214,9 +234,11 @@ impl Arrivals {
             .push(delivery);
     }
 
-    fn post(self, core: &Core) {
+    fn post(self, core: &Arc<Core>) {
         for (mailbox, deliveries) in self.by_mailbox.into_values() {
-            core.charge(mailbox.post_durable(deliveries));
+            let (returned, charge) = mailbox.post_durable(deliveries);
+            core.charge(charge);
+            core.give_back(&mailbox, returned);
         }
     }
 }
@@ -263,10 +285,13 @@ impl PublishEntry {
 
     /// Decides where a copy for a group is kept: with a durable member that can take it, or in the group's own queue.
     fn place(&mut self, target: GroupTarget, targets: &mut Vec<Target>) {
-        let GroupTarget { group, mut delivery } = target;
+        let GroupTarget { group, mut delivery, .. } = target;
         let member = group.choose(delivery.message.qos);
-        if let Some(member) = member.as_ref().filter(|member| member.mailbox.is_durable()) {
+        let keeps =
+            |member: &&Member| member.mailbox.is_durable() && member.entry.qos > Qos::AtMostOnce;
+        if let Some(member) = member.as_ref().filter(keeps) {
             delivery.seq = 0;
+            delivery.origin = Origin::Plain;
             let delivery = member.adapt(&group, delivery);
             member.mailbox.reserve_always(delivery.message.size());
             self.targets.push(QueueTarget { mailbox: Arc::clone(&member.mailbox), delivery });
@@ -274,15 +299,27 @@ impl PublishEntry {
         }
         delivery.seq = group.number();
         targets.push(self::target(group.session_no, delivery.seq, &delivery));
-        self.groups.push(GroupTarget { group, delivery });
+        self.groups.push(GroupTarget { group, delivery, member });
     }
 
     fn finished(self, core: &Arc<Core>, arrivals: &mut Arrivals) -> Option<Notice> {
         for target in self.targets {
             arrivals.add(target);
         }
-        for GroupTarget { group, delivery } in self.groups {
-            core.offer_group(&group, delivery);
+        for GroupTarget { group, delivery, member } in self.groups {
+            let seq = delivery.seq;
+            match member {
+                // Its turn was taken when the place was given.
+                Some(member) => {
+                    let mut staging = Staging::default();
+                    core.hand_over(&mut staging, &group, &member, in_group(&group, delivery, seq));
+                    staging.flush(core, Patience::None, &mut Vec::new());
+                    if let Some(write) = staging.take_write(core, None) {
+                        core.submit_later(write);
+                    }
+                }
+                None => core.offer_group(&group, delivery, seq),
+            }
         }
         self.token.map(|(token, reason)| Notice::Routed { token, reason })
     }
@@ -290,6 +327,9 @@ impl PublishEntry {
     fn failed(self) -> Option<Notice> {
         for target in &self.targets {
             target.take_back();
+        }
+        for GroupTarget { group, delivery, .. } in &self.groups {
+            group.take_number_back(delivery.seq);
         }
         // The store has room for no more. [MQTT-4.13.2-1]
         self.token.map(|(token, _)| Notice::NotStored { token })

@@ -259,7 +259,7 @@ impl Queues {
             };
             if let Some(group) = self.groups.get(&target.session) {
                 let origin = Origin::Shared { group: group.session_no.0, seq: target.seq };
-                core.wait_in_group(group, Delivery { seq: 0, ..delivery(false, origin) });
+                group.restore(Delivery { seq: 0, ..delivery(false, origin) }, target.seq);
             } else if let Some(client) =
                 self.clients.get(&target.session).filter(|client| client.awaits(target))
             {

@@ -4,19 +4,23 @@
 //! number under the write guard. So a replay that sends only numbers up to the noted one, and the live path, together
 //! carry every message exactly once, and the newest last.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use dunlin_codec::Message;
+use dunlin_codec::{Message, TopicName};
 use dunlin_session::{Delivery, Origin, SubscriptionIds};
 use dunlin_topics::{NameCursor, NameIndex, TopicFilter};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use crate::budget::Budget;
 use crate::metrics::shift;
 use crate::router::SubscriptionEntry;
 
+/// Names looked at in one step of a replay.
+const NAMES_PER_STEP: usize = 4_096;
 /// What the index takes for a name, beside the message.
 const INDEX_BYTES: usize = 128;
 
@@ -49,6 +53,9 @@ pub(crate) struct RetainedSet {
     messages_max: u64,
     bytes_max: u64,
     budget: Arc<Budget>,
+    /// Those that expire, by when.
+    expiring: Mutex<BTreeMap<(Instant, u64), TopicName>>,
+    changed: Notify,
 }
 
 impl RetainedSet {
@@ -60,14 +67,65 @@ impl RetainedSet {
             messages_max,
             bytes_max,
             budget,
+            expiring: Mutex::default(),
+            changed: Notify::new(),
         }
     }
 
-    /// Takes account of a message that came in (1) or went (-1).
+    /// Takes account of a message that came in.
+    fn came(&self, retained: &Retained) {
+        self.account(&retained.message, 1);
+        if let Some(at) = retained.expires_at {
+            let mut expiring = self.expiring.lock();
+            let first = expiring.first_key_value().is_none_or(|((first, _), _)| at < *first);
+            expiring.insert((at, retained.number), retained.message.topic.clone());
+            if first {
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    /// Takes account of a message that went.
+    fn went(&self, retained: &Retained) {
+        self.account(&retained.message, -1);
+        if let Some(at) = retained.expires_at {
+            self.expiring.lock().remove(&(at, retained.number));
+        }
+    }
+
     fn account(&self, message: &Message, sign: i64) {
         let size = message.size();
         shift(&self.bytes, sign * i64::try_from(size).unwrap_or(i64::MAX));
         self.budget.change(sign * Budget::entry_cost(INDEX_BYTES, size, message.payload.len()));
+    }
+
+    /// When the next message expires.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.expiring.lock().first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Told when a message expires sooner than all others.
+    pub(crate) fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// Removes one message whose time has passed. Gives its topic and the number of its removal.
+    pub(crate) fn expire(&self, now: Instant) -> Option<(TopicName, u64)> {
+        let (number, topic) = {
+            let expiring = self.expiring.lock();
+            let ((at, number), topic) = expiring.first_key_value()?;
+            if *at > now {
+                return None;
+            }
+            (*number, topic.clone())
+        };
+        let mut index = self.index.write();
+        if index.get(topic.as_bytes()).is_some_and(|retained| retained.number == number)
+            && let Some(old) = index.remove(topic.as_bytes())
+        {
+            self.went(&old);
+        }
+        Some((topic, self.last_number.fetch_add(1, Ordering::Relaxed) + 1))
     }
 
     /// Applies a PUBLISH with RETAIN. To be called under the router's read guard.
@@ -77,7 +135,7 @@ impl RetainedSet {
         // [MQTT-3.3.1-6] [MQTT-3.3.1-7] An empty payload removes, and is never stored.
         if message.payload.is_empty() {
             if let Some(old) = index.remove(message.topic.as_bytes()) {
-                self.account(&old.message, -1);
+                self.went(&old);
             }
             return Kept::Removed(number);
         }
@@ -90,10 +148,10 @@ impl RetainedSet {
         }
         // [MQTT-3.3.1-5] The newest replaces.
         let retained = Retained { message: Arc::clone(message), number, expires_at };
+        self.came(&retained);
         if let Some(old) = index.insert(&message.topic, retained) {
-            self.account(&old.message, -1);
+            self.went(&old);
         }
-        self.account(message, 1);
         Kept::Stored(number)
     }
 
@@ -101,7 +159,7 @@ impl RetainedSet {
     pub(crate) fn restore(&self, retained: Retained) {
         let mut index = self.index.write();
         self.last_number.fetch_max(retained.number, Ordering::Relaxed);
-        self.account(&retained.message, 1);
+        self.came(&retained);
         let topic = retained.message.topic.clone();
         index.insert(&topic, retained);
     }
@@ -132,44 +190,6 @@ impl RetainedSet {
             entry,
         }
     }
-
-    /// Removes one message whose time has passed, unless it was replaced.
-    fn remove_expired(&self, topic: &[u8], number: u64) {
-        let mut index = self.index.write();
-        if index.get(topic).is_some_and(|retained| retained.number == number)
-            && let Some(old) = index.remove(topic)
-        {
-            self.account(&old.message, -1);
-        }
-    }
-
-    /// Removes messages whose time has passed, looking at no more than `count` topics from where `cursor` stands.
-    /// Returns whether the cursor came to its end.
-    pub(crate) fn sweep(&self, cursor: &mut NameCursor, count: usize, now: Instant) -> bool {
-        let mut expired = Vec::new();
-        let mut ended = false;
-        {
-            let index = self.index.read();
-            for _ in 0..count {
-                let Some((_, retained)) = cursor.next(&index) else {
-                    ended = true;
-                    break;
-                };
-                if retained.expires_at.is_some_and(|at| at <= now) {
-                    expired.push((retained.message.topic.clone(), retained.number));
-                }
-            }
-        }
-        for (topic, number) in expired {
-            self.remove_expired(topic.as_bytes(), number);
-        }
-        ended
-    }
-
-    /// A cursor over every topic that does not begin with `$`.
-    pub(crate) fn cursor(&self, filter: &TopicFilter) -> NameCursor {
-        self.index.read().cursor(filter)
-    }
 }
 
 /// Retained messages still to be sent for one subscription: a place in the index, not a list.
@@ -183,36 +203,50 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// Appends deliveries until `bytes` are reached; `true` when there is nothing left.
+    /// Hands the next deliveries of about `bytes` to `post`; `true` when there is nothing left.
+    ///
+    /// `post` runs while no message can be replaced, so that what it puts into a queue is there before anything newer.
+    /// It must not call hooks, nor anything that publishes.
     pub(crate) fn step(
         &mut self,
         set: &RetainedSet,
         bytes: usize,
         now: Instant,
-        into: &mut Vec<Delivery>,
+        post: impl FnOnce(Vec<Delivery>),
     ) -> bool {
         let index = set.index.read();
+        let mut deliveries = Vec::new();
         let mut taken = 0;
-        // Topics passed over cost time too: at most so many a step.
-        for _ in 0..4096 {
-            if taken >= bytes {
-                return false;
+        let Self { cursor, upto, entry, .. } = self;
+        // Names passed over cost time too: at most so many a step.
+        let mut found = cursor.resume(&index, NAMES_PER_STEP);
+        while taken < bytes
+            && let Some((_, retained)) = found.next()
+        {
+            let expired = retained.expires_at.is_some_and(|at| at <= now);
+            if retained.number <= *upto && !expired {
+                taken += retained.message.size();
+                deliveries.push(entry.replayed(retained));
             }
-            let Some((_, retained)) = self.cursor.next(&index) else { return true };
-            if retained.number > self.upto || retained.expires_at.is_some_and(|at| at <= now) {
-                continue;
-            }
-            taken += retained.message.size();
-            into.push(self.delivery(retained));
         }
-        false
+        drop(found);
+        post(deliveries);
+        self.cursor.is_done()
     }
 
-    fn delivery(&self, retained: &Retained) -> Delivery {
-        let ids: SubscriptionIds = self.entry.subscription_id.into_iter().collect();
+    /// The subscription's filter.
+    pub(crate) fn filter(&self) -> &[u8] {
+        self.filter.as_bytes()
+    }
+}
+
+impl SubscriptionEntry {
+    /// The copy of a retained message that a new subscription gets.
+    fn replayed(self, retained: &Retained) -> Delivery {
+        let ids: SubscriptionIds = self.subscription_id.into_iter().collect();
         Delivery {
             message: Arc::clone(&retained.message),
-            qos: retained.message.qos.min(self.entry.qos),
+            qos: retained.message.qos.min(self.qos),
             // [MQTT-3.3.1-8 @3.1.1] A copy sent because of a new subscription has RETAIN 1, whatever was asked.
             retain: true,
             subscription_ids: ids,
@@ -221,10 +255,5 @@ impl Replay {
             sent_before: false,
             origin: Origin::Plain,
         }
-    }
-
-    /// The subscription's filter.
-    pub(crate) fn filter(&self) -> &[u8] {
-        self.filter.as_bytes()
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use dunlin_codec::{Qos, SubscriptionId, TopicName};
 use dunlin_session::SubscriptionIds;
+use dunlin_store::SessionNo;
 use dunlin_topics::{FilterIndex, SharedFilter, SubscriptionFilter, TopicFilter};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -47,6 +48,7 @@ pub(crate) struct Tables {
     shared: FilterIndex<Arc<Group>, ()>,
     /// By the whole filter, `$share/{group}/{filter}`.
     groups: HashMap<SharedFilter, Arc<Group>>,
+    groups_by_number: HashMap<SessionNo, Arc<Group>>,
 }
 
 /// The counters at the time of a walk.
@@ -109,6 +111,7 @@ impl Router {
                     None => {
                         let group = make_group(shared);
                         tables.groups.insert(shared.clone(), Arc::clone(&group));
+                        tables.groups_by_number.insert(group.session_no, Arc::clone(&group));
                         tables.shared.insert(shared.filter(), Arc::clone(&group), ());
                         group
                     }
@@ -137,6 +140,7 @@ impl Router {
                     let empty = group.is_empty();
                     if empty {
                         tables.groups.remove(shared);
+                        tables.groups_by_number.remove(&group.session_no);
                         tables.shared.remove(shared.filter(), &group);
                     }
                     (left, empty.then_some(group))
@@ -153,10 +157,16 @@ impl Router {
         self.tables.read().groups.get(filter).map(Arc::clone)
     }
 
+    /// The group with this number.
+    pub(crate) fn group_by_number(&self, number: SessionNo) -> Option<Arc<Group>> {
+        self.tables.read().groups_by_number.get(&number).map(Arc::clone)
+    }
+
     /// Restores a group as it stood in the store.
     pub(crate) fn restore_group(&self, filter: &SharedFilter, group: Arc<Group>) {
         let mut tables = self.tables.write();
         tables.shared.insert(filter.filter(), Arc::clone(&group), ());
+        tables.groups_by_number.insert(group.session_no, Arc::clone(&group));
         tables.groups.insert(filter.clone(), group);
         self.bump(filter.filter());
     }

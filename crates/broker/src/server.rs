@@ -11,6 +11,7 @@ use dunlin_codec::{ClientId, Message, ReasonCode};
 use dunlin_store::{
     Committer, CommitterOptions, MemoryStore, MessageId, NamespaceNo, Store, StoreError,
 };
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,7 @@ use crate::budget::{Budget, default_max};
 use crate::config::{Config, InvalidConfig, ListenerConfig};
 use crate::core::{Core, Namespace};
 use crate::end::EndReason;
+use crate::handing_in::Backlog;
 use crate::hooks::{Hooks, Interests, NoHooks};
 use crate::janitor::{self, Timers};
 use crate::listen::{self, BoundListener, Listener};
@@ -224,6 +226,8 @@ fn core(
         interests,
         authenticators,
         committer,
+        backlog: Backlog::default(),
+        runtime: Handle::current(),
         timers: Timers::default(),
         closing,
         tasks: TaskTracker::new(),

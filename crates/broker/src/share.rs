@@ -109,9 +109,12 @@ impl Group {
         self.state.lock().members.is_empty()
     }
 
-    /// Whether the group's messages go through the store: one of its members outlives its connection.
+    /// Whether the group's messages go through the store: one of its members outlives its connection
+    /// and acknowledges what it gets.
     pub(crate) fn is_durable(&self) -> bool {
-        self.state.lock().members.iter().any(|member| member.mailbox.is_durable())
+        let holds =
+            |member: &Member| member.mailbox.is_durable() && member.entry.qos > Qos::AtMostOnce;
+        self.state.lock().members.iter().any(holds)
     }
 
     /// Whether the store knows the group; notes that it does from now on.
@@ -171,6 +174,21 @@ impl Group {
         state.queue.push_back(delivery);
         self.waiting.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Puts a message back that waited here before a restart, whatever the bounds: it was accepted.
+    pub(crate) fn restore(&self, delivery: Delivery, seq: u64) {
+        let mut state = self.state.lock();
+        state.last_seq = state.last_seq.max(seq);
+        state.bytes += delivery.message.size();
+        state.queue.push_back(delivery);
+        self.waiting.store(true, Ordering::Release);
+    }
+
+    /// The store refused the place given last: it is free again.
+    pub(crate) fn take_number_back(&self, seq: u64) {
+        let mut state = self.state.lock();
+        state.last_seq = state.last_seq.min(seq.saturating_sub(1));
     }
 
     /// Puts messages back to the front, in their order. They were accepted once, so the bounds do not apply.

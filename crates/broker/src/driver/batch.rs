@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
-use crate::budget::Charge;
 use crate::core::Core;
 use crate::fanout::{Staged, Staging};
-use crate::mailbox::{Patience, Posted};
+use crate::handing_in::NotTaken;
+use crate::lane::{Patience, Posted};
 use crate::metrics::add;
 use crate::persist::Write;
-use crate::queue::Drops;
 use crate::retained::Replay;
 use crate::router::Route;
 use crate::share::Group;
@@ -96,9 +95,26 @@ impl Driver {
             return;
         }
         self.flush(staging, Some(cx));
-        if let Some(write) = staging.take_write(&self.core, self.mailbox.as_ref())
-            && let Err(write) = self.core.submit(write)
-        {
+        if let Some(write) = staging.take_write(&self.core, self.mailbox.as_ref()) {
+            self.hand_in(write);
+        }
+    }
+
+    /// Hands a write in, behind what the committer had no room for.
+    fn hand_in(&mut self, write: Write) {
+        if self.state != State::Open {
+            // Nobody is there to try again.
+            self.core.submit_later(write);
+            return;
+        }
+        let write = match self.busy.as_mut().and_then(|busy| busy.stuck.take()) {
+            Some(mut stuck) => {
+                stuck.append(write);
+                stuck
+            }
+            None => write,
+        };
+        if let Err(NotTaken::Full(write)) = self.core.submit(write) {
             self.busy(Instant::now()).stuck = Some(write);
         }
     }
@@ -121,11 +137,21 @@ impl Driver {
         }
     }
 
-    /// Hands in what was staged outside of a turn.
-    pub(super) fn hand_in(&mut self, staging: &mut Staging) {
+    /// Posts and hands in all that this client has sent, held or staged, so that nothing that comes now overtakes it.
+    pub(super) fn hand_all_in(&mut self, staging: &mut Staging) {
+        let core = Arc::clone(&self.core);
+        let mut stuck = None;
+        if let Some(busy) = &mut self.busy {
+            busy.held_since = None;
+            for mut staged in std::mem::take(&mut busy.held) {
+                core.post(&mut staged, Patience::None);
+            }
+            stuck = busy.stuck.take();
+        }
         self.flush(staging, None);
-        if let Some(write) = staging.take_write(&self.core, self.mailbox.as_ref()) {
-            self.core.submit_later(write);
+        let write = staging.take_write(&core, self.mailbox.as_ref());
+        for write in stuck.into_iter().chain(write) {
+            core.submit_later(write);
         }
     }
 
@@ -154,17 +180,7 @@ impl Driver {
         if waited {
             add(&core.counters.publishers_slowed_full, 1);
         }
-        let mut charge = Charge::default();
-        busy.held.retain_mut(|staged| {
-            let mut drops = Drops::default();
-            let limits = &core.config.limits;
-            let (posted, cost) =
-                staged.mailbox.post(&mut staged.post, staged.wire, patience, limits, &mut drops);
-            charge += cost;
-            core.report(&staged.mailbox, drops);
-            posted == Posted::Wait
-        });
-        core.charge(charge);
+        busy.held.retain_mut(|staged| core.post(staged, patience) == Posted::Wait);
         if busy.held.is_empty() {
             busy.held_since = None;
         }
@@ -172,10 +188,9 @@ impl Driver {
 
     /// Tries again to hand in what the committer had no room for.
     pub(super) fn resubmit(&mut self, now: Instant) {
-        let core = Arc::clone(&self.core);
-        if let Some(busy) = &mut self.busy
-            && let Some(write) = busy.stuck.take()
-            && let Err(write) = core.submit(write)
+        let Some(busy) = &mut self.busy else { return };
+        if let Some(write) = busy.stuck.take()
+            && let Err(NotTaken::Full(write)) = self.core.submit(write)
         {
             busy.stuck = Some(write);
             busy.used = now;

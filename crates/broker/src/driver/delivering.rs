@@ -1,21 +1,27 @@
 //! From the mailbox to the socket: what arrived for this client, retained messages, its shared groups.
 
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{Qos, ReasonCode, Version};
 use dunlin_session::{Connection, Delivery, Input};
 
+use crate::core::Core;
 use crate::end::EndReason;
 use crate::fanout::Staging;
+use crate::handing_in::NotTaken;
+use crate::hooks::guarded;
+use crate::lane::{Patience, Post, Tally};
 use crate::mailbox::{Collected, Mailbox, Notice, Wants, Wire};
 use crate::metrics::DropReason;
+use crate::persist::Write;
 use crate::queue::Drops;
 use crate::retained::Replay;
 
 use super::ending::LINGER;
-use super::{Driver, State, WRITER_AHEAD, guarded};
+use super::{Driver, State, WRITER_AHEAD};
 
 /// Messages taken from the mailbox in one go.
 const DELIVERIES_MAX: usize = 512;
@@ -39,15 +45,18 @@ impl Driver {
         let wants = Wants { lane: room, qos0: DELIVERIES_MAX, quota, settled };
         mailbox.collect(cx, wants, collected);
         self.core.charge(collected.charge);
-        self.writer.append(&mut collected.lane, std::mem::take(&mut collected.tally));
+        self.writer.append(collected.lane.head(), std::mem::take(&mut collected.tally));
+        while let Some((delivery, mut behind)) = collected.lane.pop() {
+            self.deliver_all(&mailbox, &mut vec![delivery], staging, now);
+            self.writer.append(&mut behind, Tally::default());
+        }
         self.waiting = small(collected.waiting);
         self.queued = small(collected.queued);
         self.left = collected.left;
+        // All that was taken is with the machine before anything can end the connection: what it has is not lost.
+        self.deliver_all(&mailbox, &mut collected.deliveries, staging, now);
         for notice in collected.notices.drain(..) {
             self.noticed(notice, staging, now);
-        }
-        for delivery in collected.deliveries.drain(..) {
-            self.deliver(&mailbox, delivery, staging, now);
         }
         if self.busy.as_ref().is_some_and(|busy| !busy.groups.is_empty()) {
             self.pull(&mailbox, staging);
@@ -82,59 +91,74 @@ impl Driver {
         }
     }
 
-    pub(super) fn deliver(
+    /// Gives messages to the machine and writes what it says, then sees to what went wrong.
+    pub(super) fn deliver_all(
         &mut self,
         mailbox: &Arc<Mailbox>,
-        mut delivery: Delivery,
+        deliveries: &mut Vec<Delivery>,
         staging: &mut Staging,
         now: Instant,
     ) {
-        if self.core.interests.deliver && !self.hook_delivers(&mut delivery, staging, now) {
-            let mut drops = Drops::default();
-            self.core.group_finished(&delivery);
-            drops.one(DropReason::Hook, delivery);
-            self.core.report(mailbox, drops);
+        if deliveries.is_empty() {
             return;
         }
         let mut out = std::mem::take(&mut staging.outputs).recycle();
-        let taken = match self.machine.deliver(delivery, now, &mut out) {
-            Ok(outgoing) => {
-                let version = self.version();
-                if let Some(outgoing) = outgoing {
-                    self.writer.publish(&outgoing, version);
+        let mut taken = Ok(());
+        let mut hooks = self.core.interests.deliver;
+        let version = self.version();
+        for mut delivery in deliveries.drain(..) {
+            if hooks {
+                match self.hook_delivers(&mut delivery) {
+                    Some(true) => {}
+                    Some(false) => {
+                        self.refused(mailbox, delivery);
+                        continue;
+                    }
+                    None => hooks = false,
                 }
-                Ok(())
             }
-            Err(violation) => Err(violation),
-        };
+            match self.machine.deliver(delivery, now, &mut out) {
+                Ok(Some(outgoing)) => self.writer.publish(&outgoing, version),
+                Ok(None) => {}
+                Err(violation) => taken = taken.and(Err(violation)),
+            }
+        }
         self.settle(taken, &mut out, staging, now);
         staging.outputs = out.recycle();
+        if self.core.interests.deliver && !hooks {
+            self.panicked(staging, now);
+        }
     }
 
-    fn hook_delivers(
-        &mut self,
-        delivery: &mut Delivery,
-        staging: &mut Staging,
-        now: Instant,
-    ) -> bool {
-        let Some(client) = self.client.take() else { return true };
-        let core = Arc::clone(&self.core);
-        let verdict = guarded(|| core.hooks.on_deliver(&client, &mut delivery.message));
-        self.client = Some(client);
-        verdict.unwrap_or_else(|| {
-            self.panicked(staging, now);
-            false
-        })
+    /// A hook does not want this copy to be sent.
+    fn refused(&mut self, mailbox: &Arc<Mailbox>, delivery: Delivery) {
+        if delivery.qos > Qos::AtMostOnce {
+            self.settled.add(Some(&delivery.message));
+        }
+        self.core.group_finished(&delivery);
+        let mut drops = Drops::default();
+        drops.one(DropReason::Hook, delivery);
+        self.core.report(mailbox, drops);
+    }
+
+    /// What the hook says; none if it panicked.
+    fn hook_delivers(&self, delivery: &mut Delivery) -> Option<bool> {
+        match &self.client {
+            Some(client) => guarded(|| self.core.hooks.on_deliver(client, &mut delivery.message)),
+            None => Some(true),
+        }
     }
 
     /// Takes from the queues of this client's shared groups what its quota allows.
     fn pull(&mut self, mailbox: &Arc<Mailbox>, staging: &mut Staging) {
         let quota = usize::from(self.machine.send_quota()).saturating_sub(self.queued as usize);
         mailbox.set_credit(quota);
+        // See `dispatch_group`.
+        fence(Ordering::SeqCst);
         if quota == 0 || self.queued > 0 {
             return;
         }
-        let Some(busy) = &self.busy else { return };
+        let Some(busy) = self.busy.as_ref().filter(|busy| busy.stuck.is_none()) else { return };
         for group in &busy.groups {
             if !group.has_waiting() {
                 continue;
@@ -155,21 +179,29 @@ impl Driver {
         if self.writer.len() >= ahead || self.queued >= REPLAY_QUEUE_MAX || busy.stuck.is_some() {
             return;
         }
-        let mut deliveries = Vec::new();
+        let core = Arc::clone(&self.core);
+        let mut now_written = Vec::new();
+        let mut queued = 0;
+        let mut stuck = None;
+        let mut drops = Drops::default();
         if let Some(replay) = busy.replays.first_mut() {
             let room = (ahead - self.writer.len()).min(16 * 1024);
-            if replay.step(&self.core.namespace.retained, room, now, &mut deliveries) {
+            // Copies that go by the queue are in it before a newer message of their topic can be.
+            let ended = replay.step(&core.namespace.retained, room, now, |deliveries| {
+                let (written, by_queue): (Vec<Delivery>, Vec<Delivery>) =
+                    deliveries.into_iter().partition(|delivery| delivery.qos == Qos::AtMostOnce);
+                now_written = written;
+                queued = small(by_queue.len());
+                stuck = post_replayed(&core, &mailbox, by_queue, &mut drops);
+            });
+            if ended {
                 busy.replays.remove(0);
             }
+            busy.stuck = stuck;
         }
-        for delivery in deliveries {
-            if delivery.qos == Qos::AtMostOnce {
-                self.deliver(&mailbox, delivery, staging, now);
-            } else {
-                self.queued += 1;
-                staging.queue(&self.core, &mailbox, delivery);
-            }
-        }
+        self.core.report(&mailbox, drops);
+        self.queued += queued;
+        self.deliver_all(&mailbox, &mut now_written, staging, now);
     }
 
     pub(super) fn replay_ahead(&self) -> usize {
@@ -209,6 +241,35 @@ impl Driver {
             Poll::Pending => true,
         }
     }
+}
+
+/// Puts retained messages into a client's own queue, by way of the store if its session is durable. Gives the write back
+/// if there is no room for it now.
+fn post_replayed(
+    core: &Arc<Core>,
+    mailbox: &Arc<Mailbox>,
+    deliveries: Vec<Delivery>,
+    drops: &mut Drops,
+) -> Option<Write> {
+    if deliveries.is_empty() {
+        return None;
+    }
+    let mut staging = Staging::default();
+    if mailbox.is_durable() {
+        for delivery in deliveries {
+            staging.queue(core, mailbox, delivery);
+        }
+        let write = staging.take_write(core, Some(mailbox))?;
+        return match core.submit(write) {
+            Err(NotTaken::Full(write)) => Some(write),
+            Ok(()) | Err(NotTaken::Closed) => None,
+        };
+    }
+    let mut post = Post { deliveries, ..Post::default() };
+    let (_, charge) =
+        mailbox.post(&mut post, mailbox.wire(), Patience::None, &core.config.limits, drops);
+    core.charge(charge);
+    None
 }
 
 fn small(count: usize) -> u32 {

@@ -16,11 +16,10 @@ use crate::attach::park;
 use crate::buffers;
 use crate::end::{ConnectionEnd, EndReason};
 use crate::fanout::Staging;
-use crate::mailbox::Patience;
+use crate::hooks::guarded;
 use crate::metrics::{add, sub};
-use crate::queue::Drops;
 
-use super::{Driver, State, guarded};
+use super::{Driver, State};
 
 /// After the last packet was written: how long the peer may take to close, so that it can still read what it was told.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
@@ -128,7 +127,7 @@ impl Driver {
         if !self.machine.is_closed() {
             let mut staging = Staging::default();
             self.feed(Input::Lost, &mut staging, now);
-            self.hand_in(&mut staging);
+            self.hand_all_in(&mut staging);
         }
         self.release(now);
         self.state = State::Closed;
@@ -136,28 +135,13 @@ impl Driver {
 
     /// Gives the session back.
     pub(super) fn release(&mut self, now: Instant) {
+        // Whatever ends the connection, what it has sent goes first.
+        self.hand_all_in(&mut Staging::default());
         self.pending = None;
         self.opening = None;
         let mut requests = Vec::new();
         if let Some(busy) = self.busy.take() {
-            // What nobody had room for is dropped by those who have none.
-            for mut staged in busy.held {
-                let mut drops = Drops::default();
-                let limits = &self.core.config.limits;
-                let (_, charge) = staged.mailbox.post(
-                    &mut staged.post,
-                    staged.wire,
-                    Patience::None,
-                    limits,
-                    &mut drops,
-                );
-                self.core.charge(charge);
-                self.core.report(&staged.mailbox, drops);
-            }
             requests = busy.requests;
-            if let Some(write) = busy.stuck {
-                self.core.submit_later(write);
-            }
             if let Some(mailbox) = self.mailbox.as_ref().filter(|_| !busy.replays.is_empty()) {
                 mailbox.add_replays(busy.replays);
             }
@@ -165,6 +149,7 @@ impl Driver {
         let session = self.machine.detach();
         if let (Some(mut session), Some(mailbox)) = (session, self.mailbox.clone()) {
             // The client will not see the answers, but what was asked holds.
+            mailbox.settle(std::mem::take(&mut self.settled));
             for request in requests {
                 request.settle(&mut session);
             }

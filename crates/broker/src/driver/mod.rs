@@ -95,6 +95,8 @@ pub(crate) struct Driver {
     unread: bool,
     /// Whether this connection still counts as one in its handshake.
     in_handshake: bool,
+    /// Whether a hook panicked while a packet was taken: the connection closes after it.
+    hook_panicked: bool,
     /// Whether reading is held back, so that the Keep Alive stands still.
     paused: bool,
     started: Instant,
@@ -157,6 +159,7 @@ impl Driver {
             left: false,
             unread: false,
             in_handshake: true,
+            hook_panicked: false,
             paused: false,
             started: now,
             packets_received: 0,
@@ -209,9 +212,10 @@ impl Driver {
         let closing_done = self.state == State::Closing && self.writer.is_empty();
         let deliverable =
             self.waiting > 0 && self.writer.len() < WRITER_AHEAD && self.machine.send_quota() > 0;
-        let replayable = self.busy.as_ref().is_some_and(|busy| !busy.replays.is_empty())
-            && self.writer.len() < self.replay_ahead()
-            && self.queued < REPLAY_QUEUE_MAX;
+        let replayable =
+            self.busy.as_ref().is_some_and(|busy| !busy.replays.is_empty() && busy.stuck.is_none())
+                && self.writer.len() < self.replay_ahead()
+                && self.queued < REPLAY_QUEUE_MAX;
         self.state == State::Open
             && (deliverable || replayable || self.left && self.writer.is_empty())
             || closing_done
@@ -248,6 +252,9 @@ impl Driver {
             self.machine.violated(violation, now, out);
         }
         self.carry_out_all(out, staging, now);
+        if std::mem::take(&mut self.hook_panicked) {
+            self.panicked(staging, now);
+        }
     }
 
     pub(super) fn carry_out_all<'a>(
@@ -299,6 +306,7 @@ impl Driver {
             Output::Authenticate(request) => self.authenticate(&request),
             Output::Attach(request) => self.attach(*request),
             Output::PublishWill(message) => {
+                self.hand_all_in(staging);
                 if let Some(mailbox) = &self.mailbox {
                     self.core.publish_will(&message, mailbox);
                 }
@@ -323,7 +331,10 @@ impl Driver {
                 add(&self.core.counters.subscriptions_unserved, count as u64)
             }
             Output::Ended => {}
-            Output::Close(end) => self.close(end, now),
+            Output::Close(end) => {
+                self.hand_all_in(staging);
+                self.close(end, now);
+            }
         }
     }
 
@@ -347,9 +358,4 @@ impl Future for Driver {
         SCRATCH.with(|place| *place.borrow_mut() = Some(scratch));
         outcome
     }
-}
-
-/// Runs a hook; none if it panicked.
-pub(crate) fn guarded<T>(hook: impl FnOnce() -> T) -> Option<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook)).ok()
 }

@@ -1,8 +1,6 @@
 //! What a connection waits for: who the client is, its session, a hook's word.
 
 use std::any::Any;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -17,14 +15,14 @@ use crate::budget::Pressure;
 use crate::core::Core;
 use crate::end::EndReason;
 use crate::fanout::Staging;
-use crate::hooks::Client;
+use crate::hooks::{Client, Guarded};
 use crate::metrics::add;
 use crate::policy::{AuthRequest, BoxFuture, Decision, Identity, authenticate};
 use crate::share::Group;
 
+use super::Driver;
 use super::delivering::wire_of;
 use super::requests::Judged;
-use super::{Driver, guarded};
 
 /// What a connection has until it is open.
 pub(super) struct Opening {
@@ -277,21 +275,6 @@ pub(super) async fn judge(
         }
     }
     Some(Judged { token, items })
-}
-
-/// A hook's future; none if it panics.
-struct Guarded<'a, T>(BoxFuture<'a, T>);
-
-impl<T> Future for Guarded<'_, T> {
-    type Output = Option<T>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match guarded(|| self.0.as_mut().poll(cx)) {
-            Some(Poll::Ready(value)) => Poll::Ready(Some(value)),
-            Some(Poll::Pending) => Poll::Pending,
-            None => Poll::Ready(None),
-        }
-    }
 }
 
 /// Randomness for a Client Identifier that nobody can guess.

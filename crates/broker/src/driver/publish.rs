@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dunlin_codec::{Qos, ReasonCode, TopicName};
+use dunlin_codec::{Qos, ReasonCode, TopicName, Version};
 use dunlin_session::{Route, RouteTopic, Token};
 
 use crate::budget::Pressure;
 use crate::fanout::{Routed, Source, Staging};
+use crate::hooks::guarded;
 use crate::metrics::{DropReason, add};
-use crate::router::Route as Targets;
 
-use super::{Driver, guarded};
+use super::Driver;
 
 impl Driver {
     /// Routes one message. Returns what to tell the machine at once; none if the store has to have the message first, or
@@ -71,9 +71,10 @@ impl Driver {
                     core.report_publish(self.client_id(), Some(&message), DropReason::Hook);
                     return answer(reason);
                 }
+                // An answer, so that nothing of the session waits for one for ever.
                 None => {
-                    self.panicked(staging, now);
-                    return None;
+                    self.hook_panicked = true;
+                    return answer(ReasonCode::UnspecifiedError);
                 }
             }
         }
@@ -81,13 +82,14 @@ impl Driver {
         let mut source = self.source(route.token, route.publish.qos, route.publish.packet_id);
         let router = &core.namespace.router;
         let from = self.mailbox.as_ref();
-        let (targets, retained): (Targets, Option<u64>) = if message.retain {
-            // Its number and its receivers under one guard: see `retained`.
-            let stamp = router.stamp(message.topic.as_bytes());
-            let tables = router.read();
-            let targets = tables.route(message.topic.clone(), from, stamp);
-            let number = core.retain(&message, now);
-            source.refused = number.is_none().then_some(ReasonCode::QuotaExceeded);
+        let (targets, retained) = if message.retain {
+            let (targets, number) = core.retain(&message, from, now);
+            if number.is_none() {
+                source.refused = Some(ReasonCode::QuotaExceeded);
+                // 5.0 is told so, and its exchange is over with that; before it, nobody can be told and it goes on.
+                source.inbound =
+                    source.inbound.filter(|_| self.machine.version() != Some(Version::V5));
+            }
             (targets, number)
         } else {
             (router.route(message.topic.clone(), from), None)

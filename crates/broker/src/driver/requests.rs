@@ -176,18 +176,20 @@ impl Driver {
             Err(reason) => return *reason,
         };
         let Some(mailbox) = self.mailbox.clone() else { return ReasonCode::NoSubscriptionExisted };
-        if let SubscriptionFilter::Shared(shared) = filter
-            && let Some(group) = self.core.namespace.router.group(shared)
-        {
+        // [MQTT-3.10.4-1] [MQTT-3.10.4-2]
+        let group = match filter {
+            SubscriptionFilter::Shared(shared) => self.core.namespace.router.group(shared),
+            SubscriptionFilter::Plain(_) => None,
+        };
+        let existed = self.core.unsubscribe(filter, &mailbox);
+        if let Some(group) = group {
             // What was not sent is for the others; what was begun is completed. [MQTT-3.10.4-3]
             let unsent = mailbox.take_where(|delivery| group.sent(delivery));
             if let Some(busy) = &mut self.busy {
                 busy.groups.retain(|other| *other != group);
             }
-            mailbox.without_credit(|| self.core.give_back(&group, &mailbox, unsent));
+            self.core.give_back(&mailbox, unsent);
         }
-        // [MQTT-3.10.4-1] [MQTT-3.10.4-2]
-        let existed = self.core.unsubscribe(filter, &mailbox);
         self.drop_replays(filter.topic_filter().as_bytes());
         if existed
             && mailbox.is_durable()

@@ -64,7 +64,8 @@ impl Driver {
             .as_ref()
             .filter(|busy| busy.stuck.is_some())
             .map(|busy| busy.used + RESUBMIT_AFTER);
-        let idle = self.busy.as_ref().map(|busy| busy.used + IDLE_AFTER);
+        let used = self.busy.as_ref().filter(|busy| !busy.routes.is_empty());
+        let idle = used.map(|busy| busy.used + IDLE_AFTER);
         [state, stalled, held, stuck, idle].into_iter().flatten().min()
     }
 
@@ -85,7 +86,7 @@ impl Driver {
                 if self.machine.next_deadline().is_some_and(|at| at <= now) {
                     let mut staging = Staging::default();
                     self.feed(Input::Timeout, &mut staging, now);
-                    self.hand_in(&mut staging);
+                    self.hand_all_in(&mut staging);
                 }
                 self.forget_if_idle(now);
             }

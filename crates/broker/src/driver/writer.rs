@@ -10,7 +10,7 @@ use dunlin_session::{Acknowledgement, Outgoing};
 use tokio::net::TcpStream;
 
 use crate::chunks::Chunks;
-use crate::mailbox::Tally;
+use crate::lane::Tally;
 use crate::metrics::{Counters, add};
 
 /// Pieces given to the kernel in one call.
