@@ -81,7 +81,6 @@ pub(crate) async fn attach(
     let mut entries = Vec::new();
     let owned = obtain(&core, &request, &user, &mut entries).await?;
     let mailbox = &owned.mailbox;
-    mailbox.set_owner(&user);
     // A session that outlives its connection is in the store; one that does not is there for the sake of its will only.
     if mailbox.is_stored() || !request.session_expiry.is_at_close() || request.will.is_some() {
         let record = record(request.session_expiry, mailbox.owner(), request.will.as_ref(), None);
@@ -113,7 +112,7 @@ async fn obtain(
 ) -> Result<Owned, NotAttached> {
     let registry = &core.namespace.registry;
     loop {
-        let (mailbox, new) = registry.find_or_make(&request.client_id);
+        let (mailbox, new) = registry.find_or_make(&request.client_id, user);
         if new {
             let owned = Owned::fresh(core, mailbox);
             // [MQTT-3.1.4-2]
@@ -152,7 +151,7 @@ async fn obtain(
                     return Ok(owned);
                 }
                 // [MQTT-3.1.2-4] The old session goes; its place is ours before anybody else can find it empty.
-                let replacement = registry.replace(&owned.mailbox);
+                let replacement = registry.replace(&owned.mailbox, user);
                 if let Some(session) = owned.take() {
                     entries.extend(core.end_session(&owned.mailbox, session));
                 }
@@ -161,7 +160,7 @@ async fn obtain(
                 }
             }
             Claimed::Ended => {
-                if let Some(mailbox) = registry.replace(&mailbox) {
+                if let Some(mailbox) = registry.replace(&mailbox, user) {
                     return Ok(Owned::fresh(core, mailbox));
                 }
             }

@@ -11,7 +11,7 @@ pub(crate) const BUFFER_BYTES: usize = 128 * 1024;
 const KEPT_MAX: usize = 16;
 /// What asks for less gets an allocation of its own size: an idle client that receives one small message should not
 /// hold a large buffer until it is written.
-const SMALL_BYTES: usize = 8 * 1024;
+const SMALL_BYTES: usize = 32 * 1024;
 
 thread_local! {
     static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };

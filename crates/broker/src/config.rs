@@ -324,7 +324,8 @@ pub struct Limits {
     /// QoS 0 publishers slowed while anything waits for their receivers, QoS 0 dropped, QoS 1 and 2 refused with 0x97.
     /// None: half of the memory of the machine, or of the control group if that is less.
     pub memory_bytes_max: Option<u64>,
-    /// Messages that wait for the store's next commit. At the limit their publishers wait for their acknowledgements.
+    /// Batches of changes that wait for the store's next commit, one for each read of a connection. At the limit those who
+    /// made them are not read until there is room.
     pub commit_queue_messages_max: usize,
     /// Bytes that one commit of the store takes together.
     pub commit_batch_bytes_max: usize,

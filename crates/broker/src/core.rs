@@ -1,12 +1,13 @@
 //! One broker's shared state: its namespace, its counters, its store, and what a few of them do together.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use dunlin_codec::{ClientId, Message, Publish, TopicName};
+use dunlin_codec::{ClientId, Message, Publish, ReasonCode, TopicName};
 use dunlin_session::{Output, Outputs, Session};
 use dunlin_store::{Change, Committer, NamespaceNo, SessionRecord, UnixMillis};
 use dunlin_topics::SubscriptionFilter;
@@ -115,7 +116,7 @@ impl Core {
             );
             // What was numbered for a durable session must not come back after a restart.
             if let Some(seq) = dropped.seq.filter(|_| mailbox.is_durable()) {
-                self.forget(Change::Acknowledged {
+                self.note(Change::Acknowledged {
                     session: mailbox.session_no,
                     first: seq,
                     last: seq,
@@ -167,6 +168,9 @@ impl Core {
         } else {
             (self.namespace.router.route(message.topic.clone(), from), None)
         };
+        let full = message.retain && retained.is_none();
+        let refused = source.refused.or(if full { Some(ReasonCode::QuotaExceeded) } else { None });
+        let source = Source { refused, ..source };
         // `$SYS` is kept in memory only.
         let retained = retained.filter(|_| !message.topic.as_bytes().starts_with(b"$SYS/"));
         let routed = staging.message(self, &route, message, retained, source, now);
@@ -272,7 +276,7 @@ impl Core {
         match output {
             Output::PublishWill(message) => self.publish_will(&message, mailbox),
             Output::Dropped(dropped) => self.delivery_dropped(mailbox, &dropped),
-            Output::Persist { change, .. } => self.forget(self.change_of(mailbox, change)),
+            Output::Persist { change, .. } => self.note(self.change_of(mailbox, change)),
             // Only a connection has these.
             Output::Authenticate(_)
             | Output::Attach(_)
@@ -353,6 +357,15 @@ impl Core {
         metrics.retained_messages = self.namespace.retained.len();
         metrics.retained_bytes = self.namespace.retained.bytes();
         metrics
+    }
+
+    /// Resolves when the broker shuts down.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // An error means that the broker is gone, which is a closing too.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -36,11 +36,13 @@ pub enum EndReason {
     Panicked,
     /// The store failed.
     StoreFailed,
+    /// A message was not taken for want of memory, and the client's version has no way to say so.
+    OutOfMemory,
 }
 
 impl EndReason {
     /// Every reason, in the order of the snapshot.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ClientDisconnected,
         Self::ConnectionLost,
         Self::TakenOver,
@@ -54,6 +56,7 @@ impl EndReason {
         Self::ShuttingDown,
         Self::Panicked,
         Self::StoreFailed,
+        Self::OutOfMemory,
     ];
 
     /// The stable name, as in logs.
@@ -73,6 +76,7 @@ impl EndReason {
             Self::ShuttingDown => "shutting_down",
             Self::Panicked => "panicked",
             Self::StoreFailed => "store_failed",
+            Self::OutOfMemory => "out_of_memory",
         }
     }
 }

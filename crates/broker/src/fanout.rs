@@ -125,7 +125,8 @@ impl Staging {
         for target in &route.targets {
             let Some(mailbox) = target.mailbox.upgrade() else { continue };
             let wire = mailbox.wire();
-            let fits = run.largest < mailbox.packet_size_max() as usize;
+            // In the other layout a packet can be two bytes longer: its property length, and one more of Remaining Length.
+            let fits = run.largest + 2 <= mailbox.packet_size_max() as usize;
             match wire {
                 Wire::Offline if !core.config.limits.queue_qos0 => offline += run.frames,
                 Wire::V3 | Wire::V5 if fits && target.subscription_ids.is_empty() => {
@@ -156,7 +157,7 @@ impl Staging {
         run: Run<'_>,
         now: Instant,
     ) {
-        // The sum is right, which is what is counted.
+        // Near enough for a counter.
         let average = run.payload / run.frames.max(1);
         for frame in run.split() {
             let Some(member) = group.choose(Qos::AtMostOnce) else {
@@ -167,7 +168,7 @@ impl Staging {
             let single =
                 Run { bytes: frame, frames: 1, largest: frame.len(), payload: average, ..run };
             let plain = member.entry.subscription_id.is_none()
-                && frame.len() < member.mailbox.packet_size_max() as usize;
+                && frame.len() + 2 <= member.mailbox.packet_size_max() as usize;
             if plain && matches!(wire, Wire::V3 | Wire::V5) {
                 let post = &mut self.entry(member.mailbox, wire).post;
                 Block::new(single, false).append_to(post.lane.encoded(), wire);
@@ -195,7 +196,7 @@ impl Staging {
         for target in &route.targets {
             let Some(mailbox) = target.mailbox.upgrade() else { continue };
             let delivery = self.copy(core, &mailbox, target, message, now);
-            durable.extend(delivery.map(|delivery| QueueTarget { mailbox, delivery }));
+            durable.extend(delivery.map(|delivery| QueueTarget::reserved(mailbox, delivery)));
         }
         let mut groups = Vec::new();
         for group in &route.groups {
@@ -268,6 +269,11 @@ impl Staging {
         let version = match wire {
             Wire::V3 => Version::V3_1_1,
             Wire::V5 => Version::V5,
+            // Only the receiver can encode them, or nobody is there.
+            Wire::Messages if delivery.qos == Qos::AtMostOnce => {
+                self.entry(mailbox, wire).post.lane.push(delivery);
+                return;
+            }
             Wire::Offline | Wire::Messages => {
                 self.entry(mailbox, wire).post.deliveries.push(delivery);
                 return;
@@ -314,12 +320,11 @@ impl Staging {
             self.delivery(core, Arc::clone(mailbox), delivery);
             return;
         }
-        mailbox.reserve_always(delivery.message.size());
         self.writes.push(Entry::Publish(Box::new(PublishEntry {
             message: Arc::clone(&delivery.message),
             expires_at: delivery.expires_at,
             publisher: None,
-            targets: vec![QueueTarget { mailbox: Arc::clone(mailbox), delivery }],
+            targets: vec![QueueTarget::reserve_always(Arc::clone(mailbox), delivery)],
             groups: Vec::new(),
             inbound: None,
             retained: None,

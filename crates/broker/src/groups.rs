@@ -103,8 +103,7 @@ impl Core {
                 staging.queue(self, &mailbox, delivery);
                 return;
             }
-            mailbox.reserve_always(delivery.message.size());
-            let to = QueueTarget { mailbox, delivery };
+            let to = QueueTarget::reserve_always(mailbox, delivery);
             staging.writes.push(Entry::HandOver { group: Arc::clone(group), from_seq, to });
         }
     }
@@ -119,7 +118,7 @@ impl Core {
     /// The place `seq` in a group's stored queue is done with; 0 is no place.
     pub(crate) fn group_acknowledged(&self, group: u32, seq: u64) {
         if seq > 0 {
-            self.forget(Change::Acknowledged { session: SessionNo(group), first: seq, last: seq });
+            self.note(Change::Acknowledged { session: SessionNo(group), first: seq, last: seq });
         }
     }
 

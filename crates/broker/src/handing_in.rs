@@ -13,9 +13,12 @@ use crate::persist::{Entry, Write};
 /// From one try to hand a write to a full committer to the next.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
+/// From a commit that failed for want of room to the next try with those of its changes that nobody else tries again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// Writes of those who cannot wait, such as a connection that has ended. While there are any, they go first.
 ///
-/// Bound: one for each session that ends or is parked while the committer is full, and one for each will.
+/// Bound: some for each session that ends or is parked while the committer is full, and for each message given up.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog(Mutex<VecDeque<Write>>);
 
@@ -44,16 +47,20 @@ impl Core {
         })
     }
 
-    /// Writes a change whose loss costs a repetition after a crash at most.
-    pub(crate) fn forget(&self, change: Change) {
+    /// Writes a change that nobody waits for, and nobody could try again to write.
+    pub(crate) fn note(&self, change: Change) {
         if let Some(core) = self.me.upgrade() {
-            let _ = self.submit(Write::new(&core, None, vec![Entry::change(change)]));
+            core.submit_later(Write::new(&core, None, vec![Entry::change(change)]));
         }
     }
 
-    /// Writes a change that must not be lost, from where nobody can wait.
-    pub(crate) fn note(self: &Arc<Self>, change: Change) {
-        self.submit_later(Write::new(self, None, vec![Entry::change(change)]));
+    /// Tries a write again, in a while: the store had no room.
+    pub(crate) fn submit_again(self: &Arc<Self>, write: Write) {
+        let core = Arc::clone(self);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            core.submit_later(write);
+        });
     }
 
     /// Hands a write in from where nobody can wait. What comes later stays behind it.

@@ -24,7 +24,7 @@ use crate::hooks::{Client, Guarded, guarded};
 use crate::lane::Patience;
 use crate::mailbox::{Collected, Mailbox, Wants, Wire};
 use crate::metrics::{DropReason, add};
-use crate::policy::Identity;
+use crate::policy::{BoxFuture, Identity};
 use crate::queue::{Drops, Settled};
 use crate::retained::Replay;
 use crate::router::SubscriptionEntry;
@@ -179,6 +179,8 @@ pub struct Subscription {
     ended: bool,
     /// Messages taken by the program, since the mailbox was told last.
     settled: Settled,
+    /// Ready when the broker shuts down.
+    closing: BoxFuture<'static, ()>,
 }
 
 impl fmt::Debug for Subscription {
@@ -228,7 +230,7 @@ pub(crate) async fn subscribe(
         subscription_id: wanted.subscription_id,
     };
     let client_id = ClientId::new(CLIENT_ID).map_err(|_| SubscribeError::InvalidFilter)?;
-    let mailbox = Arc::new(Mailbox::new(client_id, core.namespace.registry.next_session_no()));
+    let mailbox = Arc::new(Mailbox::new(client_id, core.namespace.registry.next_session_no(), ""));
     mailbox.attach(Wire::Messages, false, u32::MAX);
     mailbox.set_credit(AHEAD);
     let plain = matches!(filter, SubscriptionFilter::Plain(_));
@@ -257,6 +259,7 @@ pub(crate) async fn subscribe(
         ready: VecDeque::new(),
         ended: false,
         settled: Settled::default(),
+        closing: Box::pin(core.closed()),
     })
 }
 
@@ -279,7 +282,10 @@ impl Subscription {
             }
             self.collect(cx);
             if self.ready.is_empty() && !self.replay_more() && !self.pull() && !self.ended {
-                return Poll::Pending;
+                if self.closing.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.ended = true;
             }
         }
     }
@@ -309,10 +315,13 @@ impl Subscription {
     fn collect(&mut self, cx: &Context<'_>) {
         let mut collected = Collected::default();
         let settled = std::mem::take(&mut self.settled);
-        let wants = Wants { lane: true, qos0: AHEAD, quota: AHEAD, settled };
+        let wants = Wants { lane: true, quota: AHEAD, settled };
         self.mailbox.collect(cx, wants, &mut collected);
         self.core.charge(collected.charge);
         self.mailbox.set_credit(AHEAD);
+        while let Some((delivery, _)) = collected.lane.pop() {
+            self.ready.push_back(delivery);
+        }
         self.ready.extend(collected.deliveries);
         self.ended |= collected.eviction.is_some();
     }

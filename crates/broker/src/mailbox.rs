@@ -11,8 +11,8 @@
 //!              └────────────── session ends ────────────────┘
 //! ```
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -127,7 +127,7 @@ pub(crate) struct Mailbox {
     /// Whether the store knows the session.
     stored: AtomicBool,
     /// The identity that made the session; empty for an anonymous one.
-    owner: OnceLock<Box<str>>,
+    owner: Box<str>,
     packet_size_max: AtomicU32,
     /// Messages with QoS above 0 that the client could be sent at once, as its owner saw it last. For shared groups.
     credit: AtomicI32,
@@ -149,16 +149,22 @@ pub(crate) enum Claimed {
 
 impl Mailbox {
     /// A mailbox whose session is with the caller.
-    pub(crate) fn new(client_id: ClientId, session_no: SessionNo) -> Self {
-        Self::with_owner(client_id, session_no, Owner::Live, 0)
+    pub(crate) fn new(client_id: ClientId, session_no: SessionNo, identity: &str) -> Self {
+        Self::with_owner(client_id, session_no, identity, Owner::Live, 0)
     }
 
     /// A mailbox for a session restored from the store.
-    pub(crate) fn restored(session: Box<Session>, session_no: SessionNo, last_seq: u64) -> Self {
+    pub(crate) fn restored(
+        session: Box<Session>,
+        session_no: SessionNo,
+        identity: &str,
+        last_seq: u64,
+    ) -> Self {
         let durable = session.is_durable();
         let mailbox = Self::with_owner(
             session.client_id().clone(),
             session_no,
+            identity,
             Owner::Parked(session),
             last_seq,
         );
@@ -167,14 +173,20 @@ impl Mailbox {
         mailbox
     }
 
-    fn with_owner(client_id: ClientId, session_no: SessionNo, owner: Owner, last_seq: u64) -> Self {
+    fn with_owner(
+        client_id: ClientId,
+        session_no: SessionNo,
+        identity: &str,
+        owner: Owner,
+        last_seq: u64,
+    ) -> Self {
         Self {
             client_id,
             session_no,
             wire: AtomicU8::new(Wire::Offline as u8),
             durable: AtomicBool::new(false),
             stored: AtomicBool::new(false),
-            owner: OnceLock::new(),
+            owner: identity.into(),
             packet_size_max: AtomicU32::new(u32::MAX),
             credit: AtomicI32::new(0),
             state: Mutex::new(State {
@@ -217,14 +229,7 @@ impl Mailbox {
 
     /// The identity that made the session; empty for an anonymous one.
     pub(crate) fn owner(&self) -> &str {
-        self.owner.get().map_or("", |owner| owner)
-    }
-
-    /// Notes whose session it is. The first one stands.
-    pub(crate) fn set_owner(&self, owner: &str) {
-        if !owner.is_empty() {
-            let _ = self.owner.set(owner.into());
-        }
+        &self.owner
     }
 
     /// No publisher is to count on a Network Connection any more.
@@ -301,10 +306,8 @@ impl Mailbox {
         let mut state = self.lock();
         self.wire.store(wire as u8, Ordering::Relaxed);
         // What was queued while the client was away goes before what comes now.
-        if wire != Wire::Messages {
-            while let Some(delivery) = state.queue.pop_qos0() {
-                state.lane.get_or_insert_default().content.push(delivery);
-            }
+        while let Some(delivery) = state.queue.pop_qos0() {
+            state.lane.get_or_insert_default().content.push(delivery);
         }
         self.durable.store(durable, Ordering::Release);
         self.packet_size_max.store(packet_size_max, Ordering::Relaxed);
@@ -347,6 +350,16 @@ impl Mailbox {
         wake(claimant);
         slowed.into_iter().for_each(Waker::wake);
         charge
+    }
+
+    /// Gives back what was taken by [`Mailbox::take_credit`] and not used.
+    pub(crate) fn give_credit(&self) {
+        self.credit.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether something was said that the owner has not heard.
+    pub(crate) fn has_notices(&self) -> bool {
+        !self.lock().notices.is_empty()
     }
 
     /// Does something with a parked session; none if it is not parked.
@@ -401,7 +414,8 @@ impl Mailbox {
                 .extend(post.deliveries.extract_if(.., |delivery| delivery.origin.is_shared()));
         }
         if matches!(state.owner, Owner::Ended) {
-            post.lane.clear();
+            let gone = post.lane.clear() + std::mem::take(&mut post.tally).publishes;
+            drops.block(DropReason::SessionEnded, gone + post.deliveries.len() as u64);
             post.deliveries.clear();
             return (Posted::Done, charge);
         }
@@ -452,11 +466,10 @@ impl Mailbox {
         }
     }
 
-    /// Gives a message with reserved room its place in the session's order; none if the session has ended.
-    pub(crate) fn number(&self, size: usize) -> Option<u64> {
+    /// The next place in the session's order; none if the session has ended.
+    pub(crate) fn number(&self) -> Option<u64> {
         let mut state = self.lock();
         if matches!(state.owner, Owner::Ended) {
-            state.queue.release(size);
             return None;
         }
         state.last_seq += 1;
@@ -471,9 +484,7 @@ impl Mailbox {
         let online = self.is_online();
         let mut returned = Vec::new();
         for delivery in deliveries {
-            if delivery.seq > 0 {
-                state.queue.release(delivery.message.size());
-            }
+            state.queue.release(delivery.message.size());
             if delivery.origin.is_shared() && !online {
                 returned.push(delivery);
             } else if !ended {
@@ -492,13 +503,17 @@ impl Mailbox {
         self.lock().queue.reserve_always(size);
     }
 
-    /// The store refused a message: its place, if it had one, and its room are free again. Only the committer numbers
-    /// messages of a durable session, and it tells of a refusal before it numbers on, so no later place is taken.
-    pub(crate) fn take_back(&self, seq: u64, size: usize) {
-        let mut state = self.lock();
+    /// Gives reserved room back.
+    pub(crate) fn release(&self, size: usize) {
+        self.lock().queue.release(size);
+    }
+
+    /// The store refused a message: its place, if it had one, is free again. Only the committer numbers messages of a durable
+    /// session, and it tells of a refusal before it numbers on, so no later place is taken.
+    pub(crate) fn take_back(&self, seq: u64) {
         if seq > 0 {
+            let mut state = self.lock();
             state.last_seq = state.last_seq.min(seq - 1);
-            state.queue.release(size);
         }
     }
 
@@ -555,17 +570,13 @@ impl Mailbox {
         into.notices.append(&mut state.notices);
         let mut slowed = Vec::new();
         into.charge = Charge::default();
-        if wants.lane {
-            if let Some(mut lane) = state.lane.take() {
-                into.charge += Charge::of_bytes(-i64::try_from(lane.content.len()).unwrap_or(0));
-                into.lane.append(&mut lane.content);
-                into.tally.add(lane.tally);
-                slowed = lane.slowed;
-            }
-            for _ in 0..wants.qos0 {
-                let Some(delivery) = state.queue.pop_qos0() else { break };
-                into.deliveries.push(delivery);
-            }
+        if wants.lane
+            && let Some(mut lane) = state.lane.take()
+        {
+            into.charge += Charge::of_bytes(-i64::try_from(lane.content.len()).unwrap_or(0));
+            into.lane.append(&mut lane.content);
+            into.tally.add(lane.tally);
+            slowed = lane.slowed;
         }
         for _ in 0..wants.quota {
             let Some(mut delivery) = state.queue.pop_to_send() else { break };
@@ -577,7 +588,7 @@ impl Mailbox {
             }
             into.deliveries.push(delivery);
         }
-        into.left = state.queue.has_qos0() || state.lane.is_some();
+        into.left = state.lane.is_some();
         into.waiting = state.queue.ready();
         into.queued = state.queue.messages();
         if state.queue.is_empty() {
@@ -619,8 +630,6 @@ impl Mailbox {
 pub(crate) struct Wants {
     /// Encoded QoS 0 and QoS 0 messages.
     pub(crate) lane: bool,
-    /// QoS 0 messages that the owner encodes itself.
-    pub(crate) qos0: usize,
     /// Messages with QoS above 0.
     pub(crate) quota: usize,
     /// What the client is done with.

@@ -107,7 +107,8 @@ macro_rules! counters {
         impl Counters {
             pub(crate) fn snapshot(&self) -> Metrics {
                 Metrics {
-                    $($name: self.$name.load(Ordering::Relaxed),)+
+                    // A gauge that was lowered before it was raised, by two threads, is zero for a moment.
+                    $($name: u64::try_from(self.$name.load(Ordering::Relaxed).cast_signed()).unwrap_or(0),)+
                     dropped: DropReason::ALL.iter().zip(&self.dropped)
                         .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
                     connections_ended: EndReason::ALL.iter().zip(&self.ended)
@@ -141,8 +142,8 @@ counters! {
     sessions_expired,
     /// Connections refused because `connections_max` was reached.
     connections_refused,
-    /// Connections refused because `handshakes_max` of the listener was reached.
-    handshakes_refused,
+    /// Times that accepting paused because `handshakes_max` of the listener was reached.
+    handshakes_paused,
     /// Times that accepting paused because no descriptor was free.
     accept_paused,
     /// Bytes read from Network Connections.

@@ -20,7 +20,7 @@ use crate::core::Core;
 use crate::fanout::Staging;
 use crate::lane::Patience;
 use crate::mailbox::{Mailbox, Notice};
-use crate::metrics::add;
+use crate::metrics::{DropReason, add};
 use crate::share::{Group, Member};
 
 /// What one wait for the store may cost beside its messages, for the committer's bounds.
@@ -69,12 +69,35 @@ pub(crate) struct PublishEntry {
     pub(crate) token: Option<(Token, ReasonCode)>,
 }
 
-/// A copy for one session's queue. Its room is reserved.
+/// A copy for one session's queue.
 #[derive(Debug)]
 pub(crate) struct QueueTarget {
-    pub(crate) mailbox: Arc<Mailbox>,
+    room: Room,
     /// `seq` is 0 until it is numbered.
     pub(crate) delivery: Delivery,
+}
+
+/// Room that is reserved in a session's queue. It is given back, whatever becomes of the message.
+#[derive(Debug)]
+struct Room {
+    mailbox: Arc<Mailbox>,
+    size: usize,
+    held: bool,
+}
+
+impl Room {
+    /// The message has taken its place, and the reserved room is free already.
+    fn freed(mut self) {
+        self.held = false;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.held {
+            self.mailbox.release(self.size);
+        }
+    }
 }
 
 /// A copy for a shared group.
@@ -169,10 +192,11 @@ impl Submission for Write {
         }
         let mut arrivals = Arrivals::default();
         let mut notices = Vec::new();
+        let mut again = Vec::new();
         for entry in self.entries {
             let done = match (entry, outcome.is_ok()) {
                 (Entry::Publish(entry), true) => entry.finished(&core, &mut arrivals),
-                (Entry::Publish(entry), false) => entry.failed(),
+                (Entry::Publish(entry), false) => entry.failed(&core),
                 (Entry::Change { token, .. }, ok) => token
                     .map(|token| if ok { Notice::Durable { token } } else { Notice::StoreFailed }),
                 (Entry::HandOver { group, from_seq, to }, true) => {
@@ -197,16 +221,16 @@ impl Submission for Write {
                 // It stays with the member in the store, and comes back to it or to the group when there is room.
                 (Entry::GiveBack { from, from_seq, group, delivery, seq }, false) => {
                     group.take_number_back(seq);
-                    if !core.committer.has_failed() {
-                        let entry = Entry::GiveBack { from, from_seq, group, delivery, seq: 0 };
-                        core.submit_later(Write::new(&core, None, vec![entry]));
-                    }
+                    again.push(Entry::GiveBack { from, from_seq, group, delivery, seq: 0 });
                     None
                 }
             };
             notices.extend(done);
         }
         arrivals.post(&core);
+        if !again.is_empty() && !core.committer.has_failed() {
+            core.submit_again(Self::new(&core, None, again));
+        }
         if let Some(owner) = self.owner.filter(|_| !notices.is_empty()) {
             owner.notify(notices);
         }
@@ -221,22 +245,25 @@ impl Submission for Write {
 #[derive(Debug, Default)]
 struct Arrivals {
     /// By the mailbox's address, which is only compared.
-    by_mailbox: HashMap<usize, (Arc<Mailbox>, Vec<Delivery>)>,
+    by_mailbox: HashMap<usize, (Arc<Mailbox>, Vec<QueueTarget>)>,
 }
 
 impl Arrivals {
     fn add(&mut self, target: QueueTarget) {
-        let QueueTarget { mailbox, delivery } = target;
-        self.by_mailbox
+        let mailbox = Arc::clone(&target.room.mailbox);
+        let (_, targets) = self
+            .by_mailbox
             .entry(Arc::as_ptr(&mailbox).addr())
-            .or_insert_with(|| (mailbox, Vec::new()))
-            .1
-            .push(delivery);
+            .or_insert_with(|| (mailbox, Vec::new()));
+        targets.push(target);
     }
 
     fn post(self, core: &Arc<Core>) {
-        for (mailbox, deliveries) in self.by_mailbox.into_values() {
+        for (mailbox, targets) in self.by_mailbox.into_values() {
+            let (rooms, deliveries): (Vec<Room>, Vec<Delivery>) =
+                targets.into_iter().map(|target| (target.room, target.delivery)).unzip();
             let (returned, charge) = mailbox.post_durable(deliveries);
+            rooms.into_iter().for_each(Room::freed);
             core.charge(charge);
             core.give_back(&mailbox, returned);
         }
@@ -293,8 +320,7 @@ impl PublishEntry {
             delivery.seq = 0;
             delivery.origin = Origin::Plain;
             let delivery = member.adapt(&group, delivery);
-            member.mailbox.reserve_always(delivery.message.size());
-            self.targets.push(QueueTarget { mailbox: Arc::clone(&member.mailbox), delivery });
+            self.targets.push(QueueTarget::reserve_always(Arc::clone(&member.mailbox), delivery));
             return;
         }
         delivery.seq = group.number();
@@ -324,28 +350,46 @@ impl PublishEntry {
         self.token.map(|(token, reason)| Notice::Routed { token, reason })
     }
 
-    fn failed(self) -> Option<Notice> {
+    fn failed(self, core: &Core) -> Option<Notice> {
         for target in &self.targets {
             target.take_back();
         }
         for GroupTarget { group, delivery, .. } in &self.groups {
             group.take_number_back(delivery.seq);
         }
+        if let Some(number) = self.retained {
+            core.namespace.retained.take_back(&self.message.topic, number);
+        }
+        core.counters
+            .drop_many(DropReason::Store, self.targets.len() as u64 + self.groups.len() as u64);
         // The store has room for no more. [MQTT-4.13.2-1]
         self.token.map(|(token, _)| Notice::NotStored { token })
     }
 }
 
 impl QueueTarget {
-    /// Gives the copy its place in the session's order; none if the session has ended.
-    fn number(&mut self) -> Option<Target> {
-        self.delivery.seq = self.mailbox.number(self.delivery.message.size())?;
-        Some(target(self.mailbox.session_no, self.delivery.seq, &self.delivery))
+    /// A copy whose room [is reserved](Mailbox::reserve).
+    pub(crate) fn reserved(mailbox: Arc<Mailbox>, delivery: Delivery) -> Self {
+        let size = delivery.message.size();
+        Self { room: Room { mailbox, size, held: true }, delivery }
     }
 
-    /// The store refused it: its place and its room are given back.
+    /// A copy for which room is reserved whatever the limits say.
+    pub(crate) fn reserve_always(mailbox: Arc<Mailbox>, delivery: Delivery) -> Self {
+        mailbox.reserve_always(delivery.message.size());
+        Self::reserved(mailbox, delivery)
+    }
+
+    /// Gives the copy its place in the session's order; none if the session has ended.
+    fn number(&mut self) -> Option<Target> {
+        let mailbox = &self.room.mailbox;
+        self.delivery.seq = mailbox.number()?;
+        Some(target(mailbox.session_no, self.delivery.seq, &self.delivery))
+    }
+
+    /// The store refused it: its place is given back.
     fn take_back(&self) {
-        self.mailbox.take_back(self.delivery.seq, self.delivery.message.size());
+        self.room.mailbox.take_back(self.delivery.seq);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dunlin_codec::{Message, Qos};
 use dunlin_session::Delivery;
@@ -88,6 +89,8 @@ pub(crate) struct Queue {
     /// Messages that were taken out to be sent and are not acknowledged. They take room too: a client that acknowledges
     /// nothing must not hold more than one that reads nothing.
     sent: Settled,
+    /// No message expires before.
+    next_expiry: Option<Instant>,
     /// What the broker's budget and gauges have not heard of.
     charged: Charge,
 }
@@ -109,10 +112,6 @@ impl Queue {
 
     fn qos0_len(&self) -> usize {
         self.unacknowledged.as_ref().map_or(0, |list| list.len())
-    }
-
-    pub(crate) fn has_qos0(&self) -> bool {
-        self.unacknowledged.is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -140,6 +139,21 @@ impl Queue {
         (bytes > 0 && bytes + size > limits.queue_bytes_max).then_some(DropReason::QueueBytes)
     }
 
+    /// Drops what has expired, if anything can have. Called when the queue is full, so that a message past its time never
+    /// takes the place of a fresh one.
+    fn shed_expired(&mut self, drops: &mut Drops) {
+        let Some(next) = self.next_expiry else { return };
+        let now = Instant::now();
+        if next > now {
+            return;
+        }
+        self.next_expiry = None;
+        for delivery in self.take_where(|delivery| delivery.expires_at.is_some_and(|at| at <= now))
+        {
+            drops.one(DropReason::Expired, delivery);
+        }
+    }
+
     /// Applies the overflow policy for one more message of `size` bytes.
     fn make_room(
         &mut self,
@@ -148,6 +162,9 @@ impl Queue {
         drops: &mut Drops,
     ) -> Result<bool, (DropReason, Offered)> {
         let mut dropped_older = false;
+        if self.exceeds(size, limits).is_some() {
+            self.shed_expired(drops);
+        }
         while let Some(reason) = self.exceeds(size, limits) {
             match limits.overflow {
                 Overflow::DropNew => return Err((reason, Offered::Dropped)),
@@ -212,6 +229,10 @@ impl Queue {
     /// Takes one message in whatever the limits say: its room was reserved, or it comes back from where it was.
     pub(crate) fn push(&mut self, delivery: Delivery) {
         self.account(&delivery, 1);
+        self.next_expiry = match (self.next_expiry, delivery.expires_at) {
+            (Some(next), Some(at)) => Some(next.min(at)),
+            (next, at) => next.or(at),
+        };
         match delivery.qos {
             Qos::AtMostOnce => self.unacknowledged.get_or_insert_default().push_back(delivery),
             Qos::AtLeastOnce | Qos::ExactlyOnce => self.acknowledged.push_back(delivery),

@@ -30,7 +30,8 @@ pub(crate) struct Recovered {
     pub(crate) meta: Option<Meta>,
     pub(crate) report: Report,
     sessions: Vec<StoredSession>,
-    messages: Vec<MessageId>,
+    /// Each with the targets that still wait for it.
+    messages: Vec<(MessageId, Vec<Target>)>,
     retained: Vec<RetainedRecord>,
     read: HashMap<MessageId, Arc<Publication>>,
 }
@@ -47,7 +48,7 @@ impl Visitor for Recovered {
     }
 
     fn message(&mut self, message: &MessageHeader<'_>) {
-        self.messages.push(message.id);
+        self.messages.push((message.id, message.targets.to_vec()));
     }
 
     fn retained(&mut self, retained: RetainedRecord) {
@@ -61,7 +62,8 @@ pub(crate) fn read(store: &mut dyn Store) -> Result<Recovered, StoreError> {
     let report = store.recover(&mut recovered)?;
     recovered.report = report;
     let mut reader = store.reader();
-    for ids in recovered.messages.chunks(READ_STEP) {
+    let ids: Vec<MessageId> = recovered.messages.iter().map(|(id, _)| *id).collect();
+    for ids in ids.chunks(READ_STEP) {
         reader.read(ids, &mut |id, publication| {
             recovered.read.extend(publication.map(|publication| (id, publication)));
         })?;
@@ -116,9 +118,9 @@ pub(crate) fn restore(core: &Arc<Core>, recovered: Recovered) {
     for session in clients {
         queues.client(core, session, clock);
     }
-    for id in recovered.messages {
+    for (id, targets) in recovered.messages {
         if let Some(publication) = recovered.read.get(&id) {
-            queues.message(core, publication, clock);
+            queues.message(core, publication, &targets, clock);
         }
     }
     queues.forget_groups_without_members(core);
@@ -200,9 +202,9 @@ impl Queues {
         let mailbox = Arc::new(Mailbox::restored(
             session,
             stored.session,
+            &stored.record.owner,
             stored.cursor.next_seq().saturating_sub(1),
         ));
-        mailbox.set_owner(&stored.record.owner);
         core.namespace.registry.restore(Arc::clone(&mailbox));
         for (filter, subscription) in &subscriptions {
             self.subscribe(core, &mailbox, filter, *subscription);
@@ -244,9 +246,15 @@ impl Queues {
         }
     }
 
-    fn message(&self, core: &Arc<Core>, publication: &Publication, clock: Clock) {
+    fn message(
+        &self,
+        core: &Arc<Core>,
+        publication: &Publication,
+        targets: &[Target],
+        clock: Clock,
+    ) {
         let expires_at = publication.expires_at.map(|at| clock.at(at));
-        for target in &publication.targets {
+        for target in targets {
             let delivery = |sent_before, origin| Delivery {
                 message: Arc::clone(&publication.message),
                 qos: target.qos,

@@ -52,12 +52,12 @@ impl Registry {
 
     /// The mailbox of a client's session, or a new one, which is then the caller's. The `bool` says which: `true` for a
     /// new one.
-    pub(crate) fn find_or_make(&self, client_id: &ClientId) -> (Arc<Mailbox>, bool) {
+    pub(crate) fn find_or_make(&self, client_id: &ClientId, owner: &str) -> (Arc<Mailbox>, bool) {
         let mut shard = self.shard(client_id).lock();
         if let Some(mailbox) = shard.get(client_id) {
             return (Arc::clone(mailbox), false);
         }
-        let mailbox = Arc::new(Mailbox::new(client_id.clone(), self.next_session_no()));
+        let mailbox = Arc::new(Mailbox::new(client_id.clone(), self.next_session_no(), owner));
         shard.insert(client_id.clone(), Arc::clone(&mailbox));
         (mailbox, true)
     }
@@ -66,11 +66,11 @@ impl Registry {
         self.shard(client_id).lock().get(client_id).map(Arc::clone)
     }
 
-    /// Puts a new mailbox in the place of `old`, whose session has ended; `false` if somebody else did before.
-    pub(crate) fn replace(&self, old: &Arc<Mailbox>) -> Option<Arc<Mailbox>> {
+    /// Puts a new mailbox in the place of `old`, whose session is over; none if somebody else did before.
+    pub(crate) fn replace(&self, old: &Arc<Mailbox>, owner: &str) -> Option<Arc<Mailbox>> {
         let mut shard = self.shard(&old.client_id).lock();
         let place = shard.get_mut(&old.client_id).filter(|mailbox| Arc::ptr_eq(mailbox, old))?;
-        let mailbox = Arc::new(Mailbox::new(old.client_id.clone(), self.next_session_no()));
+        let mailbox = Arc::new(Mailbox::new(old.client_id.clone(), self.next_session_no(), owner));
         *place = Arc::clone(&mailbox);
         Some(mailbox)
     }

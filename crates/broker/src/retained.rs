@@ -155,6 +155,16 @@ impl RetainedSet {
         Kept::Stored(number)
     }
 
+    /// The store refused this message: it is no longer the topic's retained message, if it still was.
+    pub(crate) fn take_back(&self, topic: &TopicName, number: u64) {
+        let mut index = self.index.write();
+        if index.get(topic.as_bytes()).is_some_and(|retained| retained.number == number)
+            && let Some(old) = index.remove(topic.as_bytes())
+        {
+            self.went(&old);
+        }
+    }
+
     /// Puts back what the store kept.
     pub(crate) fn restore(&self, retained: Retained) {
         let mut index = self.index.write();

@@ -36,6 +36,8 @@ use crate::sys;
 const DESCRIPTORS_RESERVED: u64 = 64;
 /// Between the wills and the closing of sockets at a shutdown: what the wills' receivers have to be woken in.
 const WILLS_SETTLE: Duration = Duration::from_millis(50);
+/// How often that is waited for at the most.
+const WILLS_SETTLE_STEPS: usize = 40;
 
 /// Why a broker did not start.
 #[non_exhaustive]
@@ -340,6 +342,18 @@ impl Broker {
         self.core.committer.has_failed()
     }
 
+    /// Waits until every connection has published its will, and a little longer so that the wills reach their receivers.
+    async fn wills_settle(&self) {
+        for _ in 0..WILLS_SETTLE_STEPS {
+            let mut unheard = false;
+            self.core.namespace.registry.for_each(|mailbox| unheard |= mailbox.has_notices());
+            tokio::time::sleep(WILLS_SETTLE).await;
+            if !unheard {
+                return;
+            }
+        }
+    }
+
     /// Takes leave: no new connections; wills are published if the store does not keep them; clients of MQTT 5.0 are told
     /// 0x8B; what waits for a client is written as far as it takes it within `shutdown_drain_max`; the store is closed.
     ///
@@ -351,7 +365,7 @@ impl Broker {
         core.closing.send_replace(true);
         if !self.keeps_wills {
             core.publish_wills();
-            tokio::time::sleep(WILLS_SETTLE).await;
+            self.wills_settle().await;
         }
         core.namespace.registry.for_each(|mailbox| mailbox.evict(EndReason::ShuttingDown));
         core.tasks.close();

@@ -140,7 +140,7 @@ impl Loads {
             ("bytes/received", metrics.bytes_received),
             ("bytes/sent", metrics.bytes_sent),
             ("sockets", metrics.connections_accepted),
-            ("connections", metrics.connections_accepted - metrics.connections_open),
+            ("connections", metrics.connections_accepted.saturating_sub(metrics.connections_open)),
         ];
         if self.by_name.is_empty() {
             self.by_name = totals.map(|(name, _)| (name, Load::default())).to_vec();

@@ -274,7 +274,15 @@ impl Inbound {
             Some(exchange) if exchange.stage == Stage::Received => {
                 self.finish(packet_id, rules.exchanges, out)
             }
-            Some(exchange) if exchange.stage == Stage::Releasing => exchange.pubcomp_due = true,
+            // Its removal may have been refused by the store, so that nobody would answer: it is asked for once more on each
+            // connection.
+            Some(exchange) if exchange.stage == Stage::Releasing && !exchange.pubcomp_due => {
+                exchange.pubcomp_due = true;
+                let (token, change) =
+                    (Some(rules.tokens.next(packet_id)), Persist::InboundReleased(packet_id));
+                out.push(Output::Persist { token, change });
+            }
+            Some(exchange) if exchange.stage == Stage::Releasing => {}
             // [MQTT-2.2.1-5] [MQTT-2.3.1-6 @3.1.1]
             Some(_) | None => out.push(ack(AckKind::PubComp, packet_id, not_found(rules.v5))),
         }

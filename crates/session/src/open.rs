@@ -59,7 +59,9 @@ impl Open {
         let peer = handshake.peer;
         let keep_alive = KeepAlive::new(handshake.keep_alive(), now);
         session.attach(handshake.session_expiry(), handshake.will);
-        session.outbound.resume(peer.receive_maximum.min(capabilities.inflight_max.max(1)), out);
+        let quota = peer.receive_maximum.min(capabilities.inflight_max.max(1));
+        let Session { outbound, tokens, .. } = &mut *session;
+        outbound.resume(quota, tokens, out);
         let mut open = Self {
             session,
             peer,

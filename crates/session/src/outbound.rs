@@ -93,7 +93,7 @@ impl Outbound {
     /// A new Network Connection with this send quota. What was sent on an earlier one is due again; PUBREL goes out at
     /// once, PUBLISH by [`pump`](Self::pump).
     // [MQTT-4.4.0-1] [MQTT-4.4.0-1 @3.1.1] [MQTT-4.3.3-6] [MQTT-4.9.0-1]
-    pub(crate) fn resume(&mut self, maximum: u16, out: &mut Outputs<'_>) {
+    pub(crate) fn resume(&mut self, maximum: u16, tokens: &mut Tokens, out: &mut Outputs<'_>) {
         self.quota = SendQuota::new(maximum);
         self.waiting = 0;
         self.waiting_from = self.slots.front().map_or(0, |slot| slot.seq);
@@ -104,7 +104,14 @@ impl Outbound {
                     slot.stage = Stage::Resend;
                     self.waiting += 1;
                 }
-                Stage::Releasing => self.quota.take(),
+                // The release may have been refused by the store, so that nobody would answer: it is asked for once more.
+                Stage::Releasing => {
+                    self.quota.take();
+                    let id = packet_id_of(slot.seq);
+                    let (token, change) =
+                        (Some(tokens.next_outbound(id)), Persist::OutboundReleased(slot.seq));
+                    out.push(Output::Persist { token, change });
+                }
                 Stage::Released => {
                     self.quota.take();
                     out.push(ack(AckKind::PubRel, packet_id_of(slot.seq), ReasonCode::Success));

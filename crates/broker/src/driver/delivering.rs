@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use dunlin_codec::{Qos, ReasonCode, Version};
 use dunlin_session::{Connection, Delivery, Input};
+use dunlin_topics::SubscriptionFilter;
 
 use crate::core::Core;
 use crate::end::EndReason;
@@ -42,7 +43,7 @@ impl Driver {
         let quota =
             if room { usize::from(self.machine.send_quota()).min(DELIVERIES_MAX) } else { 0 };
         let settled = std::mem::take(&mut self.settled);
-        let wants = Wants { lane: room, qos0: DELIVERIES_MAX, quota, settled };
+        let wants = Wants { lane: room, quota, settled };
         mailbox.collect(cx, wants, collected);
         self.core.charge(collected.charge);
         self.writer.append(collected.lane.head(), std::mem::take(&mut collected.tally));
@@ -149,25 +150,24 @@ impl Driver {
         }
     }
 
-    /// Takes from the queues of this client's shared groups what its quota allows.
+    /// Takes from the queues of this client's shared groups what its quota allows, and says what is left of it.
     fn pull(&mut self, mailbox: &Arc<Mailbox>, staging: &mut Staging) {
         let quota = usize::from(self.machine.send_quota()).saturating_sub(self.queued as usize);
         mailbox.set_credit(quota);
         // See `dispatch_group`.
         fence(Ordering::SeqCst);
-        if quota == 0 || self.queued > 0 {
-            return;
-        }
         let Some(busy) = self.busy.as_ref().filter(|busy| busy.stuck.is_none()) else { return };
-        for group in &busy.groups {
-            if !group.has_waiting() {
-                continue;
-            }
+        let mut taken = 0;
+        for group in busy.groups.iter().filter(|group| group.has_waiting()) {
             let Some(member) = group.member(mailbox) else { continue };
-            for delivery in group.take(quota.min(DELIVERIES_MAX)) {
+            while taken < quota.min(DELIVERIES_MAX) && mailbox.take_credit() {
+                let Some(delivery) = group.take(1).pop() else {
+                    mailbox.give_credit();
+                    break;
+                };
                 self.core.hand_over(staging, group, &member, delivery);
+                taken += 1;
             }
-            return;
         }
     }
 
@@ -214,9 +214,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn drop_replays(&mut self, filter: &[u8]) {
-        if let Some(busy) = &mut self.busy {
-            busy.replays.retain(|replay| replay.filter() != filter);
+    /// The subscription with this filter is replaced or gone.
+    pub(super) fn drop_replays(&mut self, filter: &SubscriptionFilter) {
+        if let (SubscriptionFilter::Plain(filter), Some(busy)) = (filter, &mut self.busy) {
+            busy.replays.retain(|replay| replay.filter() != filter.as_bytes());
         }
     }
 

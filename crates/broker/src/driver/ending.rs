@@ -19,6 +19,8 @@ use crate::fanout::Staging;
 use crate::hooks::guarded;
 use crate::metrics::{add, sub};
 
+use super::opening::Pending;
+use super::requests::Request;
 use super::{Driver, State};
 
 /// After the last packet was written: how long the peer may take to close, so that it can still read what it was told.
@@ -73,6 +75,7 @@ impl Driver {
             EndReason::QueueOverflow => Cause::Reason(ReasonCode::QuotaExceeded),
             EndReason::Kicked => Cause::Reason(ReasonCode::AdministrativeAction),
             EndReason::StoreFailed
+            | EndReason::OutOfMemory
             | EndReason::Panicked
             | EndReason::ClientDisconnected
             | EndReason::ConnectionLost
@@ -137,7 +140,7 @@ impl Driver {
     pub(super) fn release(&mut self, now: Instant) {
         // Whatever ends the connection, what it has sent goes first.
         self.hand_all_in(&mut Staging::default());
-        self.pending = None;
+        let pending = self.pending.take();
         self.opening = None;
         let mut requests = Vec::new();
         if let Some(busy) = self.busy.take() {
@@ -150,6 +153,9 @@ impl Driver {
         if let (Some(mut session), Some(mailbox)) = (session, self.mailbox.clone()) {
             // The client will not see the answers, but what was asked holds.
             mailbox.settle(std::mem::take(&mut self.settled));
+            if let Some(Pending::Subscribe { token, filters, .. }) = pending.as_deref() {
+                requests.push(Request::refused(*token, *filters));
+            }
             for request in requests {
                 request.settle(&mut session);
             }

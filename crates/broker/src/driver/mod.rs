@@ -97,6 +97,8 @@ pub(crate) struct Driver {
     in_handshake: bool,
     /// Whether a hook panicked while a packet was taken: the connection closes after it.
     hook_panicked: bool,
+    /// Whether a message was not taken for want of memory and its publisher cannot be told: the connection closes.
+    out_of_memory: bool,
     /// Whether reading is held back, so that the Keep Alive stands still.
     paused: bool,
     started: Instant,
@@ -160,6 +162,7 @@ impl Driver {
             unread: false,
             in_handshake: true,
             hook_panicked: false,
+            out_of_memory: false,
             paused: false,
             started: now,
             packets_received: 0,
@@ -201,6 +204,9 @@ impl Driver {
                 self.forget_if_idle(now);
                 return self.poll_timers(now, cx);
             }
+        }
+        if self.is_write_stalled(now) {
+            self.due(now);
         }
         // There is more to do, and others wait for this worker.
         cx.waker().wake_by_ref();
@@ -254,6 +260,9 @@ impl Driver {
         self.carry_out_all(out, staging, now);
         if std::mem::take(&mut self.hook_panicked) {
             self.panicked(staging, now);
+        }
+        if std::mem::take(&mut self.out_of_memory) {
+            self.evict(EndReason::OutOfMemory, staging, now);
         }
     }
 

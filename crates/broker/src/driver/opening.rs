@@ -34,12 +34,7 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) fn new(core: &Core) -> Self {
-        let mut watched = core.closing.subscribe();
-        let closing = async move {
-            // An error means that the broker is gone, which is a closing too.
-            let _ = watched.wait_for(|closing| *closing).await;
-        };
-        Self { closing: Box::pin(closing), auth_state: None }
+        Self { closing: Box::pin(core.closed()), auth_state: None }
     }
 }
 
@@ -50,7 +45,7 @@ pub(super) enum Pending {
     /// Its session.
     Attach(BoxFuture<'static, Result<Owned, NotAttached>>),
     /// What hooks say to its filters.
-    Subscribe(BoxFuture<'static, Option<Judged>>),
+    Subscribe { token: Token, filters: usize, judged: BoxFuture<'static, Option<Judged>> },
 }
 
 /// What came of it.
@@ -65,7 +60,7 @@ impl Pending {
         match self {
             Self::Authenticate(future) => future.as_mut().poll(cx).map(Answer::Authenticate),
             Self::Attach(future) => future.as_mut().poll(cx).map(Answer::Attach),
-            Self::Subscribe(future) => future.as_mut().poll(cx).map(Answer::Subscribe),
+            Self::Subscribe { judged, .. } => judged.as_mut().poll(cx).map(Answer::Subscribe),
         }
     }
 }
@@ -143,6 +138,9 @@ impl Driver {
     fn authenticated(&mut self, decision: Decision, staging: &mut Staging, now: Instant) {
         let input = match decision {
             Decision::Accept { identity, data } => {
+                if self.mailbox.is_some() {
+                    self.opening = None;
+                }
                 if let Some(client) = &mut self.client {
                     client.identity = identity;
                 }

@@ -25,6 +25,11 @@ impl Driver {
         let Route { token, publish, topic } = route;
         let answer = |reason| token.map(|token| (token, reason));
         if let Some(reason) = self.refused_for_memory(publish.qos) {
+            // Before 5.0 a PUBLISH cannot be refused, and what is not kept must not be acknowledged.
+            if publish.qos > Qos::AtMostOnce && self.machine.version() != Some(Version::V5) {
+                self.out_of_memory = true;
+                return None;
+            }
             return answer(reason);
         }
         if self.core.interests.publish || publish.retain {

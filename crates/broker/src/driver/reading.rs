@@ -20,6 +20,9 @@ use super::{Driver, State};
 
 /// Bytes of an acknowledgement without reason code.
 const SHORT_ACK_BYTES: usize = 4;
+/// From so many bytes the beginning of a packet stays where it is until the rest has arrived, and is no longer copied
+/// before each read.
+const LARGE_BYTES: usize = 16 * 1024;
 /// Bytes of one run: large enough to pay, small enough to be shared by receivers of different speed.
 const RUN_BYTES_MAX: usize = 64 * 1024;
 /// Bytes waiting in the writer from which on the client is not read: it sends requests and does not take the answers.
@@ -56,7 +59,7 @@ impl Driver {
             self.take_in(&kept, staging, now);
             return true;
         }
-        if self.partial.len() >= buffers::BUFFER_BYTES / 2 {
+        if self.partial.len() >= LARGE_BYTES {
             return self.poll_read_large(staging, now, cx);
         }
         read.resize(buffers::BUFFER_BYTES, 0);
@@ -104,7 +107,7 @@ impl Driver {
                 return true;
             }
         };
-        let room = (whole.saturating_sub(kept)).clamp(1, kept.max(buffers::BUFFER_BYTES));
+        let room = whole.saturating_sub(kept).clamp(1, buffers::BUFFER_BYTES);
         self.partial.resize(kept + room, 0);
         let mut buffer = ReadBuf::new(self.partial.get_mut(kept..).unwrap_or_default());
         let polled = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
@@ -182,7 +185,7 @@ impl Driver {
                 }
             }
             if staging.is_large() {
-                // Posted early; what a slow receiver cannot take is held, and the rest of this read still staged.
+                // Posted early. Nothing is held back for a slow receiver here: the hard bound of its lane acts.
                 self.flush(staging, None);
             }
         }

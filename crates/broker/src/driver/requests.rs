@@ -40,6 +40,12 @@ pub(super) struct Judged {
 }
 
 impl Request {
+    /// The connection is gone before anything was subscribed.
+    pub(super) fn refused(token: Token, filters: usize) -> Self {
+        let reason_codes = vec![ReasonCode::UnspecifiedError; filters];
+        Self { token, reason_codes, kind: Kind::Unsubscribe }
+    }
+
     /// The connection is gone; the session keeps what was asked for.
     pub(super) fn settle(self, session: &mut dunlin_session::Session) {
         session.answered(self.token, self.reason_codes);
@@ -59,8 +65,9 @@ impl Driver {
             && let Some(client) = self.client.clone()
         {
             let core = Arc::clone(&self.core);
-            self.pending =
-                Some(Box::new(Pending::Subscribe(Box::pin(judge(core, client, token, items)))));
+            let filters = items.len();
+            let judged = Box::pin(judge(core, client, token, items));
+            self.pending = Some(Box::new(Pending::Subscribe { token, filters, judged }));
             return;
         }
         let request = self.subscribed(Judged { token, items }, staging);
@@ -69,6 +76,8 @@ impl Driver {
 
     /// Puts the filters into the index. Live messages flow from here on; retained ones follow the SUBACK.
     pub(super) fn subscribed(&mut self, judged: Judged, staging: &mut Staging) -> Request {
+        // What this client publishes from here on finds the new subscriptions, in the same read too.
+        self.batch = self.batch.wrapping_add(1);
         let mut reason_codes = Vec::with_capacity(judged.items.len());
         let mut replays = Vec::new();
         for item in judged.items {
@@ -154,7 +163,7 @@ impl Driver {
             }));
         }
         // A replacement goes on where its predecessor was only if that is what was asked for.
-        self.drop_replays(filter.topic_filter().as_bytes());
+        self.drop_replays(filter);
         replay
     }
 
@@ -166,6 +175,7 @@ impl Driver {
         staging: &mut Staging,
         now: Instant,
     ) {
+        self.batch = self.batch.wrapping_add(1);
         let reason_codes = items.iter().map(|item| self.unsubscribe_one(item, staging)).collect();
         self.answer(Request { token, reason_codes, kind: Kind::Unsubscribe }, out, staging, now);
     }
@@ -190,7 +200,7 @@ impl Driver {
             }
             self.core.give_back(&mailbox, unsent);
         }
-        self.drop_replays(filter.topic_filter().as_bytes());
+        self.drop_replays(filter);
         if existed
             && mailbox.is_durable()
             && let Ok(filter) = Text::try_from(filter.as_str())

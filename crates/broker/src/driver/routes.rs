@@ -18,7 +18,12 @@ pub(super) struct RouteCache {
     /// The one that goes next when there is no room.
     oldest: usize,
     entries_max: usize,
+    /// Receivers in all routes, at most [`TARGETS_MAX`] of them.
+    targets: usize,
 }
+
+/// Receivers that one connection's routes may name, some 4 MiB.
+const TARGETS_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
 struct Cached {
@@ -36,7 +41,14 @@ pub(super) struct TopicRules {
 
 impl RouteCache {
     pub(super) fn new(entries_max: usize) -> Self {
-        Self { index: HashMap::new(), routes: Vec::new(), last: 0, oldest: 0, entries_max }
+        Self {
+            index: HashMap::new(),
+            routes: Vec::new(),
+            last: 0,
+            oldest: 0,
+            entries_max,
+            targets: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -78,6 +90,12 @@ impl RouteCache {
 
     fn insert(&mut self, route: Route, batch: u32) -> usize {
         let key: Box<[u8]> = route.name.as_bytes().into();
+        self.targets += route.targets.len();
+        if self.targets > TARGETS_MAX {
+            let targets = route.targets.len();
+            self.clear();
+            self.targets = targets;
+        }
         // Not known to be current in any batch: it is looked at once more, which costs two loads.
         let cached = Cached { route, checked: batch.wrapping_sub(1) };
         let position = if self.routes.len() < self.entries_max {

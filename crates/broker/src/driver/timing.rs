@@ -69,9 +69,15 @@ impl Driver {
         [state, stalled, held, stuck, idle].into_iter().flatten().min()
     }
 
+    /// Whether the peer has taken no byte for as long as it may, although some wait.
+    pub(super) fn is_write_stalled(&self, now: Instant) -> bool {
+        let stall_max = self.core.config.limits.write_stall_max;
+        self.writer.waiting_since().is_some_and(|since| now >= since + stall_max)
+    }
+
     pub(super) fn due(&mut self, now: Instant) {
         let stall_max = self.core.config.limits.write_stall_max;
-        if self.writer.waiting_since().is_some_and(|since| now >= since + stall_max) {
+        if self.is_write_stalled(now) {
             self.note_end(
                 EndReason::WriteStalled,
                 Some("write_stall_max"),

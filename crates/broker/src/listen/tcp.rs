@@ -16,6 +16,8 @@ use crate::metrics::add;
 
 /// A dead peer behind a NAT is noticed after this and a few probes more.
 const TCP_KEEPALIVE_AFTER: Duration = Duration::from_secs(120);
+/// After an accept that failed for another reason.
+const FAILED_PAUSE: Duration = Duration::from_millis(1);
 /// From one line about missing descriptors to the next.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -53,8 +55,10 @@ pub(crate) async fn serve(
     let mut complained: Option<Instant> = None;
     loop {
         // At the limit of handshakes the kernel's backlog holds the others.
+        if !listener.has_handshake_room() {
+            add(&core.counters.handshakes_paused, 1);
+        }
         while !listener.has_handshake_room() {
-            add(&core.counters.handshakes_refused, 1);
             tokio::select! {
                 () = listener.freed.notified() => {}
                 () = tokio::time::sleep(Duration::from_millis(100)) => {}
@@ -80,9 +84,11 @@ pub(crate) async fn serve(
                 }
                 tokio::time::sleep(core.config.limits.accept_pause).await;
             }
-            // The peer went away before it was accepted.
+            // Mostly a peer that went away before it was accepted; if it is anything worse, there is a pause.
             Err(error) => {
-                tracing::debug!(event = "accept_failed", listener = %listener.name, %error, "accepting failed")
+                let name = &listener.name;
+                tracing::debug!(event = "accept_failed", listener = %name, %error, "accepting failed");
+                tokio::time::sleep(FAILED_PAUSE).await;
             }
         }
     }

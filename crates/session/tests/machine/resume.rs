@@ -144,8 +144,13 @@ fn a_release_that_becomes_durable_between_connections_is_sent_on_the_next() {
     bench.lose();
     let token = bench.token(1);
     bench.session.as_mut().unwrap().durable(token);
-    assert_eq!(repeated(bench.reconnect(connect(Version::V5))), ["send PUBREL 2 success"]);
+    // The store may have refused the other one, so it is asked again; whichever answer comes first counts.
+    assert_eq!(
+        repeated(bench.reconnect(connect(Version::V5))),
+        ["send PUBREL 2 success", "persist place 2 released #3"]
+    );
     assert_eq!(bench.durable(2), ["send PUBREL 3 success"]);
+    assert_eq!(bench.durable(3), NONE);
 }
 
 // [MQTT-4.3.3-10] [MQTT-4.3.3-2 @3.1.1]
@@ -211,9 +216,12 @@ fn an_inbound_release_is_answered_on_the_connection_that_asked() {
     assert_eq!(bench.durable(2), NONE, "this connection did not ask");
     assert_eq!(bench.send(pubrel(1)), ["send PUBCOMP 1 packet identifier not found"]);
 
+    // The store may have refused the first removal, so it is asked again, once; whichever answer comes first counts.
     let mut bench = begin();
+    assert_eq!(bench.send(pubrel(1)), ["persist inbound 1 released #3"]);
     assert_eq!(bench.send(pubrel(1)), NONE);
     assert_eq!(bench.durable(2), ["send PUBCOMP 1 success"]);
+    assert_eq!(bench.durable(3), NONE);
 }
 
 // [MQTT-3.3.4-7]
