@@ -23,13 +23,13 @@ versions!(any_packet_keeps_a_client_alive: V3_1, V3_1_1, V5);
 async fn any_packet_keeps_a_client_alive(version: Version) {
     let server = Server::start().await;
     let mut client = server.connect(connect(version, "s").keep_alive(1)).await;
-    sleep_ms(1_000).await;
+    sleep_ms(800).await;
     client.ping().await;
-    sleep_ms(1_000).await;
+    sleep_ms(800).await;
     client.send(publish("nobody", "x")).await;
-    sleep_ms(1_000).await;
+    sleep_ms(800).await;
     client.publish(publish("nobody", "x").qos(QOS1)).await;
-    sleep_ms(1_000).await;
+    sleep_ms(800).await;
     client.ping().await;
 }
 

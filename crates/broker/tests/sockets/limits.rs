@@ -259,35 +259,31 @@ async fn the_memory_budget_sheds_load_in_its_order(version: Version) {
     let mut reader = server.connect(connect(version, "reader")).await;
     reader.subscribe("live", QOS0).await;
     let mut publisher = server.connect(connect(version, "publisher")).await;
-    let mut last = ReasonCode::Success;
-    let mut queued = 0;
-    while !last.is_error() && queued < 1_000 {
-        publisher.send(publish("a", vec![b'x'; 10_000]).qos(QOS1).id(1)).await;
-        let Packet::PubAck(ack) = publisher.receive().await else {
-            panic!("only PUBACKs come");
-        };
-        last = ack.reason_code;
-        queued += 1;
-        if version != Version::V5 && server.dropped(DropReason::MemoryBudget) > 0 {
-            break;
+    let mut other = server.connect(connect(version, "other")).await;
+    let mut taken = 0;
+    let refusal = loop {
+        let message = publish("a", vec![b'x'; 10_000]).qos(QOS1).id(1);
+        // The one that is refused may close the connection on the way.
+        let _ = publisher.try_send(message).await;
+        match publisher.next_packet().await {
+            Some(packet) if accepts(&packet) => taken += 1,
+            refusal => break refusal,
         }
-    }
-    assert!((300..=450).contains(&queued), "{queued} messages of 10 kB in 4 MiB");
-    if version == Version::V5 {
-        assert_eq!(last, ReasonCode::QuotaExceeded);
-    }
+        assert!(taken < 1_000, "more than the budget was taken");
+    };
+    assert!((300..=450).contains(&taken), "{taken} messages of 10 kB in 4 MiB");
+    // What is not kept is not acknowledged: 3.x has no other way to say so than to close. [MQTT-4.8.0-2 @3.1.1]
+    let expected =
+        (version == Version::V5).then(|| puback(1).code(ReasonCode::QuotaExceeded).into_packet());
+    assert_eq!(refusal, expected);
+    assert!(server.dropped(DropReason::MemoryBudget) >= 1);
+
     server.refused(connect(version, "one more"), ReasonCode::QuotaExceeded).await;
     let before = server.dropped(DropReason::MemoryBudget);
-    publisher.send(publish("live", "x")).await;
-    publisher.ping().await;
+    other.send(publish("live", "x")).await;
+    other.ping().await;
     reader.expect_nothing().await;
     assert_eq!(server.dropped(DropReason::MemoryBudget), before + 1);
-
-    // What is given back can be used again: the one that waits is let in when another client makes room.
-    let expired = connect(version, "absent").kept();
-    let mut refused = server.dial(version).await;
-    refused.send(expired).await;
-    refused.expect_connack_refusal(ReasonCode::QuotaExceeded).await;
 }
 
 versions!(a_full_commit_queue_makes_publishers_wait: V3_1_1, V5);

@@ -103,7 +103,7 @@ async fn messages_keep_their_order(version: Version) {
     }
 }
 
-versions!(packet_identifiers_run_through_all_values: V3_1_1, V5);
+versions!(packet_identifiers_run_through_all_values: V3_1_1);
 // [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-2.3.1-4 @3.1.1] Past 65,535 they begin anew, without 0 and without one in flight.
 async fn packet_identifiers_run_through_all_values(version: Version) {
     const MESSAGES: usize = 66_000;
@@ -136,7 +136,7 @@ async fn packet_identifiers_run_through_all_values(version: Version) {
     within("the publisher", publishing).await.expect("it publishes all");
 }
 
-versions!(one_message_may_not_stay_unacknowledged_for_ever: V3_1_1, V5);
+versions!(one_message_may_not_stay_unacknowledged_for_ever: V5);
 // [MQTT-2.2.1-4] [MQTT-2.3.1-4 @3.1.1] Identifiers follow the order of messages, so that nothing is written when one is sent. A
 // client that leaves one unacknowledged until its identifier is due again is closed.
 async fn one_message_may_not_stay_unacknowledged_for_ever(version: Version) {

@@ -1,5 +1,7 @@
 //! Shared Subscriptions: one member of the group gets each message, and none is lost when a member leaves.
 
+use futures_util::future::join_all;
+
 use crate::support::*;
 
 /// Members `m0`, `m1`, ... of group `g` on `a`.
@@ -160,11 +162,9 @@ async fn messages_wait_while_no_member_has_quota() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 // (4.8.2) Unsent QoS 1 and 2 and unacknowledged QoS 1 go to another member, as new messages: DUP 0.
 async fn what_a_leaving_member_left_goes_to_another() {
-    for leave in [Leave::Lost, Leave::Disconnected, Leave::SessionEnded, Leave::LostForGood] {
-        for qos in [QOS1, QOS2] {
-            check_leaving(leave, qos).await;
-        }
-    }
+    let ways = [Leave::Lost, Leave::Disconnected, Leave::SessionEnded, Leave::LostForGood];
+    let cases = ways.into_iter().flat_map(|leave| [QOS1, QOS2].map(|qos| (leave, qos)));
+    join_all(cases.map(|(leave, qos)| check_leaving(leave, qos))).await;
 }
 
 async fn check_leaving(leave: Leave, qos: Qos) {

@@ -37,7 +37,7 @@ pub use self::{client::*, expect::*, packets::*, server::*};
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a test listens before it believes that nothing comes.
-pub const SILENCE: Duration = Duration::from_millis(250);
+pub const SILENCE: Duration = Duration::from_millis(200);
 
 /// Awaits `future`, and fails with `what` and the caller's place when it takes longer than [`PATIENCE`].
 #[track_caller]
