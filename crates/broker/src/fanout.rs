@@ -51,10 +51,16 @@ pub(crate) struct Staging {
     entries: Vec<Staged>,
     /// By the mailbox's address: where it stands in `entries`.
     index: HashMap<usize, usize>,
+    /// The address asked for last and its place: most batches have few receivers.
+    last: (usize, usize),
+    /// How short memory is, looked at once in a batch.
+    pressure: Option<Pressure>,
     spare: Vec<Post>,
     bytes: usize,
     /// What has to go through the store first.
     pub(crate) writes: Vec<Entry>,
+    /// A receiver of the message staged last for which so much waits that its publisher is to be braked.
+    pub(crate) crowded: Option<Arc<Mailbox>>,
     /// Room for what a session machine says, empty.
     pub(crate) outputs: Outputs<'static>,
 }
@@ -64,6 +70,9 @@ pub(crate) struct Staging {
 pub(crate) struct Staged {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) wire: Wire,
+    /// Whether a copy with QoS above 0 goes straight into its queue: it is online, its session is not durable, and nobody
+    /// is to be braked for it. As it was when the batch first came to it.
+    straight: bool,
     pub(crate) post: Post,
 }
 
@@ -101,12 +110,35 @@ impl Staging {
         self.bytes >= STAGED_BYTES_MAX
     }
 
+    /// A new batch: what was looked at once is looked at anew.
+    pub(crate) fn begin(&mut self) {
+        self.pressure = None;
+    }
+
+    /// How short memory is in this batch.
+    #[inline]
+    pub(crate) fn pressure(&mut self, core: &Core) -> Pressure {
+        *self.pressure.get_or_insert_with(|| core.budget.pressure())
+    }
+
+    /// What this batch has for the mailbox at that address, if it has anything.
+    #[inline]
+    fn staged(&mut self, address: usize) -> Option<&mut Staged> {
+        if self.last.0 != address {
+            self.last = (address, *self.index.get(&address)?);
+        }
+        self.entries.get_mut(self.last.1)
+    }
+
     fn entry(&mut self, mailbox: Arc<Mailbox>, wire: Wire) -> &mut Staged {
         let next = self.entries.len();
-        let position = *self.index.entry(Arc::as_ptr(&mailbox).addr()).or_insert(next);
+        let address = Arc::as_ptr(&mailbox).addr();
+        let position = *self.index.entry(address).or_insert(next);
+        self.last = (address, position);
         if position == next {
             let post = self.spare.pop().unwrap_or_default();
-            self.entries.push(Staged { mailbox, wire, post });
+            let straight = wire != Wire::Offline && !mailbox.is_durable() && !mailbox.is_crowded();
+            self.entries.push(Staged { mailbox, wire, straight, post });
         }
         #[expect(clippy::indexing_slicing, reason = "the index holds positions in `entries` only")]
         &mut self.entries[position]
@@ -114,7 +146,7 @@ impl Staging {
 
     /// Stages a run of QoS 0 PUBLISHes.
     pub(crate) fn run(&mut self, core: &Core, route: &Route, run: Run<'_>, now: Instant) {
-        if core.budget.pressure() >= Pressure::DropQos0 {
+        if self.pressure(core) >= Pressure::DropQos0 {
             let copies = (route.targets.len() + route.groups.len()) as u64;
             core.counters.drop_many(DropReason::MemoryBudget, copies * run.frames);
             return;
@@ -194,6 +226,9 @@ impl Staging {
     ) -> Routed {
         let mut durable = Vec::new();
         for target in &route.targets {
+            if self.straight(target, message, now) {
+                continue;
+            }
             let Some(mailbox) = target.mailbox.upgrade() else { continue };
             let delivery = self.copy(core, &mailbox, target, message, now);
             durable.extend(delivery.map(|delivery| QueueTarget::reserved(mailbox, delivery)));
@@ -230,6 +265,20 @@ impl Staging {
         if acknowledged { Routed::AfterCommit } else { Routed::Now(reason) }
     }
 
+    /// Stages one more copy with QoS above 0 for a receiver that this batch has something for already; `false` if it has
+    /// not, or if more has to be looked at.
+    #[inline]
+    fn straight(&mut self, target: &RouteTarget, message: &Arc<Message>, now: Instant) -> bool {
+        let qos = message.qos.min(target.qos);
+        let Some(staged) = self.staged(target.mailbox.as_ptr().addr()) else { return false };
+        if qos == Qos::AtMostOnce || !staged.straight {
+            return false;
+        }
+        staged.post.deliveries.push(target.delivery(qos, message, now));
+        self.bytes += message.payload.len();
+        true
+    }
+
     /// Stages one copy; gives it back if it has to go through the store first.
     fn copy(
         &mut self,
@@ -241,22 +290,15 @@ impl Staging {
     ) -> Option<Delivery> {
         // [MQTT-3.8.4-8] [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let qos = message.qos.min(target.qos);
-        let retain = message.retain && target.retain_as_published;
-        let delivery = Delivery {
-            qos,
-            retain,
-            subscription_ids: if target.subscription_ids.is_empty() {
-                SubscriptionIds::new()
-            } else {
-                target.subscription_ids.clone()
-            },
-            ..delivery_of(message, now)
-        };
+        let delivery = target.delivery(qos, message, now);
         if qos > Qos::AtMostOnce && mailbox.is_durable() {
             let mut drops = Drops::default();
             let reserved = mailbox.reserve(&delivery, &core.config.limits, &mut drops);
             core.report(mailbox, drops);
             return reserved.then_some(delivery);
+        }
+        if qos > Qos::AtMostOnce && mailbox.is_crowded() {
+            self.crowded = Some(Arc::clone(mailbox));
         }
         self.delivery(core, Arc::clone(mailbox), delivery);
         None
@@ -366,6 +408,7 @@ impl Staging {
         held: &mut Vec<Staged>,
     ) {
         self.index.clear();
+        self.last = (0, 0);
         self.bytes = 0;
         for mut staged in self.entries.drain(..) {
             match core.post(&mut staged, patience) {
@@ -389,10 +432,32 @@ impl Staging {
     }
 }
 
+impl RouteTarget {
+    /// This receiver's copy. [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+    #[inline]
+    fn delivery(&self, qos: Qos, message: &Arc<Message>, now: Instant) -> Delivery {
+        Delivery {
+            message: Arc::clone(message),
+            qos,
+            retain: message.retain && self.retain_as_published,
+            // Most have none, and an empty list is cheaper made than copied.
+            subscription_ids: if self.subscription_ids.is_empty() {
+                SubscriptionIds::new()
+            } else {
+                self.subscription_ids.clone()
+            },
+            seq: 0,
+            expires_at: expires_at(message, now),
+            sent_before: false,
+            origin: Origin::Plain,
+        }
+    }
+}
+
 impl Core {
     /// Posts what one receiver gets, and sees to what it could not take.
     pub(crate) fn post(self: &Arc<Self>, staged: &mut Staged, patience: Patience<'_>) -> Posted {
-        let Staged { mailbox, wire, post } = staged;
+        let Staged { mailbox, wire, post, .. } = staged;
         let mut drops = Drops::default();
         let (posted, charge) = mailbox.post(post, *wire, patience, &self.config.limits, &mut drops);
         self.charge(charge);

@@ -314,8 +314,9 @@ impl Subscription {
 
     fn collect(&mut self, cx: &Context<'_>) {
         let mut collected = Collected::default();
+        let core = Arc::clone(&self.core);
         let settled = std::mem::take(&mut self.settled);
-        let wants = Wants { lane: true, quota: AHEAD, settled };
+        let wants = Wants { lane: true, quota: AHEAD, settled, limits: &core.config.limits };
         self.mailbox.collect(cx, wants, &mut collected);
         self.core.charge(collected.charge);
         self.mailbox.set_credit(AHEAD);

@@ -104,6 +104,14 @@ struct State {
     /// Encoded QoS 0 PUBLISHes, while there are any.
     lane: Option<Box<Lane>>,
     queue: Queue,
+    /// Publishers whose acknowledgements are withheld until less waits here. At most one entry for each connection.
+    #[expect(
+        clippy::box_collection,
+        reason = "nearly all sessions have none, and are 16 bytes smaller for it"
+    )]
+    braked: Option<Box<Vec<Waker>>>,
+    /// Whether braking did not help: until little waits here, nobody is braked for this client.
+    brake_released: bool,
     /// One for each message of this client that waits for the store: bounded by its Receive Maximum.
     notices: Vec<Notice>,
     /// The number of the last message with QoS above 0.
@@ -129,6 +137,8 @@ pub(crate) struct Mailbox {
     /// The identity that made the session; empty for an anonymous one.
     owner: Box<str>,
     packet_size_max: AtomicU32,
+    /// Whether so much waits for a connected client that publishers with QoS above 0 are braked.
+    crowded: AtomicBool,
     /// Messages with QoS above 0 that the client could be sent at once, as its owner saw it last. For shared groups.
     credit: AtomicI32,
     state: Mutex<State>,
@@ -188,6 +198,7 @@ impl Mailbox {
             stored: AtomicBool::new(false),
             owner: identity.into(),
             packet_size_max: AtomicU32::new(u32::MAX),
+            crowded: AtomicBool::new(false),
             credit: AtomicI32::new(0),
             state: Mutex::new(State {
                 owner,
@@ -198,6 +209,8 @@ impl Mailbox {
                 eviction: None,
                 lane: None,
                 queue: Queue::default(),
+                braked: None,
+                brake_released: false,
                 notices: Vec::new(),
                 last_seq,
                 replays: None,
@@ -318,7 +331,8 @@ impl Mailbox {
         let mut state = self.lock();
         self.set_offline();
         answer_parked(&mut session, &state.notices);
-        let slowed = state.disconnected(drops);
+        let mut slowed = state.disconnected(drops);
+        slowed.extend(self.release_brake(&mut state));
         state.owner = Owner::Parked(session);
         let claimant = state.claimant.take();
         let charge = state.queue.take_charge();
@@ -332,7 +346,8 @@ impl Mailbox {
     pub(crate) fn end(&self, drops: &mut Drops) -> Charge {
         let mut state = self.lock();
         self.set_offline();
-        let slowed = state.disconnected(drops);
+        let mut slowed = state.disconnected(drops);
+        slowed.extend(self.release_brake(&mut state));
         state.owner = Owner::Ended;
         state.replays = None;
         let mut count = 0;
@@ -438,6 +453,9 @@ impl Mailbox {
             charge = Charge::of_bytes(i64::try_from(lane.content.len() - before).unwrap_or(0));
         }
         charge += state.queue.take_charge();
+        if !state.brake_released && self.is_online() && state.queue.is_crowded(limits) {
+            self.crowded.store(true, Ordering::Relaxed);
+        }
         let waker = state.signal();
         drop(state);
         wake(waker);
@@ -559,7 +577,7 @@ impl Mailbox {
     // ---- The way out ----
 
     /// Hands the owner what has arrived. Encoded QoS 0 is appended to `writer` if `wants.lane`.
-    pub(crate) fn collect(&self, cx: &Context<'_>, wants: Wants, into: &mut Collected) {
+    pub(crate) fn collect(&self, cx: &Context<'_>, wants: Wants<'_>, into: &mut Collected) {
         let mut state = self.lock();
         state.signaled = false;
         state.queue.settle(wants.settled);
@@ -595,8 +613,45 @@ impl Mailbox {
             state.queue.shrink();
         }
         into.charge += state.queue.take_charge();
+        if state.queue.is_relieved(wants.limits) {
+            state.brake_released = false;
+            slowed.extend(self.release_brake(&mut state));
+        }
         drop(state);
         slowed.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether publishers with QoS above 0 are to be braked for the sake of this client.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the publisher when less waits here; `false` if it need not wait.
+    pub(crate) fn brake(&self, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        if !self.is_crowded() {
+            return false;
+        }
+        let braked = state.braked.get_or_insert_default();
+        if !braked.iter().any(|other| other.will_wake(waker)) {
+            braked.push(waker.clone());
+        }
+        true
+    }
+
+    /// The client did not catch up in the time that publishers wait for it.
+    pub(crate) fn give_brake_up(&self) {
+        let mut state = self.lock();
+        state.brake_released = true;
+        let braked = self.release_brake(&mut state);
+        drop(state);
+        braked.into_iter().for_each(Waker::wake);
+    }
+
+    fn release_brake(&self, state: &mut State) -> Vec<Waker> {
+        self.crowded.store(false, Ordering::Relaxed);
+        state.braked.take().map_or_else(Vec::new, |braked| *braked)
     }
 
     /// Takes messages with QoS above 0 back that were not sent yet.
@@ -627,13 +682,14 @@ impl Mailbox {
 
 /// What the owner can take now.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wants {
+pub(crate) struct Wants<'a> {
     /// Encoded QoS 0 and QoS 0 messages.
     pub(crate) lane: bool,
     /// Messages with QoS above 0.
     pub(crate) quota: usize,
     /// What the client is done with.
     pub(crate) settled: Settled,
+    pub(crate) limits: &'a Limits,
 }
 
 /// What the owner took.

@@ -123,6 +123,18 @@ impl Queue {
         std::mem::take(&mut self.charged)
     }
 
+    /// Whether so much waits that publishers should be braked: an eighth of what may.
+    pub(crate) fn is_crowded(&self, limits: &Limits) -> bool {
+        self.acknowledged.len() > limits.queue_messages_max / 8
+            || self.bytes > limits.queue_bytes_max / 8
+    }
+
+    /// Whether so little waits that nobody should be: half of that.
+    pub(crate) fn is_relieved(&self, limits: &Limits) -> bool {
+        self.acknowledged.len() <= limits.queue_messages_max / 16
+            && self.bytes <= limits.queue_bytes_max / 16
+    }
+
     /// Charges what waits beside the queue, with it.
     pub(crate) fn charge(&mut self, charge: Charge) {
         self.charged += charge;

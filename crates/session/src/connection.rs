@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dunlin_codec::{
-    AckKind, ClientId, Packet, PacketId, PacketRef, Publish, Qos, ReasonCode, Version,
-};
+use dunlin_codec::{ClientId, Packet, PacketId, PacketRef, Publish, Qos, ReasonCode, Version};
 
-use crate::delivery::{Delivery, DropReason, Dropped, Outgoing};
+use crate::delivery::{Completed, Delivery, DropReason, Dropped, Outgoing};
 use crate::error::Violation;
 use crate::event::{Cause, End, Input, Output, Outputs, Route};
 use crate::handshake::Handshake;
@@ -141,24 +139,22 @@ impl Connection {
         Ok(None)
     }
 
-    /// [`Input::Packet`] with an acknowledgement of a PUBLISH that has neither reason code nor properties, for who handles
-    /// many.
-    ///
-    /// # Errors
-    ///
-    /// As for [`handle`](Self::handle).
+    /// [`Input::Packet`] with a PUBACK that has neither reason code nor properties, for who handles many: the delivery that
+    /// is over is given back, not pushed.
     #[inline]
-    pub fn acknowledged(
+    pub fn puback(
         &mut self,
-        kind: AckKind,
         packet_id: PacketId,
         now: Instant,
         out: &mut Outputs<'_>,
-    ) -> Result<(), Violation> {
-        if let State::Open(open) = &mut self.state {
-            open.acknowledged(kind, packet_id, &self.capabilities, now, out)?;
+    ) -> Option<Completed> {
+        match &mut self.state {
+            State::Open(open) => open.puback(packet_id, now, out),
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { .. } => None,
         }
-        Ok(())
     }
 
     /// [`Input::Routed`], for who handles many.

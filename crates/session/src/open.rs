@@ -3,20 +3,18 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use dunlin_codec::{
-    Ack, AckKind, AckProperties, Auth, Disconnect, Packet, PacketId, PacketRef, Qos, ReasonCode,
-};
+use dunlin_codec::{AckKind, Auth, Disconnect, Packet, PacketId, PacketRef, Qos, ReasonCode};
 
 use crate::alias::{AliasBounds, InboundAliases, OutboundAliases};
 use crate::authentication::Authentication;
-use crate::delivery::{Delivery, Dropped, Outgoing};
+use crate::delivery::{Completed, Delivery, Dropped, Outgoing};
 use crate::error::Violation;
 use crate::event::{Output, Outputs};
 use crate::expiry::SessionExpiry;
 use crate::handshake::Handshake;
 use crate::inbound::{Inbound, Rules, not_found};
 use crate::limits::Capabilities;
-use crate::outbound::{KnownId, ack};
+use crate::outbound::{KnownId, ack, acknowledged, over};
 use crate::peer::Peer;
 use crate::requests::Requests;
 use crate::sender::Sender;
@@ -93,7 +91,8 @@ impl Open {
                 }
             }
             Packet::PubAck(ack) => {
-                self.session.outbound.puback(ack.packet_id, ack.reason_code, durable, out);
+                let completed = self.session.outbound.puback(ack.packet_id, ack.reason_code);
+                over(completed, durable, out);
                 self.pump(now, out);
             }
             Packet::PubRec(rec) => {
@@ -203,35 +202,20 @@ impl Open {
         })
     }
 
-    /// An acknowledgement without reason code came in.
+    /// PUBACK without reason code came in: gives the delivery that is over.
     #[inline]
-    pub(crate) fn acknowledged(
+    pub(crate) fn puback(
         &mut self,
-        kind: AckKind,
         packet_id: PacketId,
-        capabilities: &Capabilities,
         now: Instant,
         out: &mut Outputs<'_>,
-    ) -> Result<Next, Violation> {
-        if kind == AckKind::PubAck {
-            self.keep_alive.touch(now);
-            let durable = self.session.is_durable();
-            self.session.outbound.puback(packet_id, ReasonCode::Success, durable, out);
-            self.pump(now, out);
-            return Ok(Next::Stay);
-        }
-        let ack = Ack {
-            packet_id,
-            reason_code: ReasonCode::Success,
-            properties: AckProperties::default(),
-        };
-        let packet = match kind {
-            AckKind::PubAck => Packet::PubAck(ack),
-            AckKind::PubRec => Packet::PubRec(ack),
-            AckKind::PubRel => Packet::PubRel(ack),
-            AckKind::PubComp => Packet::PubComp(ack),
-        };
-        self.packet(packet, capabilities, now, out)
+    ) -> Option<Completed> {
+        self.keep_alive.touch(now);
+        let durable = self.session.is_durable();
+        let completed = self.session.outbound.puback(packet_id, ReasonCode::Success)?;
+        acknowledged(completed.seq, durable, out);
+        self.pump(now, out);
+        Some(completed)
     }
 
     /// Sends what waited for quota.

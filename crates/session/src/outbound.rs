@@ -206,20 +206,14 @@ impl Outbound {
         }
     }
 
-    /// PUBACK came in.
+    /// PUBACK came in: gives the delivery that is over.
     // [MQTT-4.3.2-3] [MQTT-4.4.0-2]
-    pub(crate) fn puback(
-        &mut self,
-        id: PacketId,
-        reason: ReasonCode,
-        durable: bool,
-        out: &mut Outputs<'_>,
-    ) {
-        if let Some(index) = self.unacknowledged(id, Qos::AtLeastOnce) {
-            self.leave_wire(index);
-            self.complete(index, reason, durable, out);
-        }
+    #[inline]
+    pub(crate) fn puback(&mut self, id: PacketId, reason: ReasonCode) -> Option<Completed> {
         // A stray PUBACK is ignored. [MQTT-2.2.1-5]
+        let index = self.unacknowledged(id, Qos::AtLeastOnce)?;
+        self.leave_wire(index);
+        self.complete(index, reason)
     }
 
     /// PUBREC came in.
@@ -236,7 +230,7 @@ impl Outbound {
         // [MQTT-4.3.3-4] [MQTT-4.4.0-2]
         if reason.is_error() {
             self.leave_wire(index);
-            self.complete(index, reason, tokens.is_some(), out);
+            over(self.complete(index, reason), tokens.is_some(), out);
             return KnownId::Yes;
         }
         self.enter_wire(index);
@@ -291,7 +285,7 @@ impl Outbound {
         let Some(index) = self.index_of(id) else { return };
         if self.slots.get(index).is_some_and(|slot| slot.stage == Stage::Released) {
             self.quota.give_back();
-            self.complete(index, reason, durable, out);
+            over(self.complete(index, reason), durable, out);
         }
     }
 
@@ -383,13 +377,11 @@ impl Outbound {
     }
 
     #[inline]
-    fn complete(&mut self, index: usize, reason: ReasonCode, durable: bool, out: &mut Outputs<'_>) {
-        let Some(seq) = self.slots.get(index).map(|slot| slot.seq) else { return };
+    fn complete(&mut self, index: usize, reason: ReasonCode) -> Option<Completed> {
+        let seq = self.slots.get(index).map(|slot| slot.seq)?;
         let delivery = self.finish(index);
         let origin = delivery.as_ref().map_or(Origin::Plain, |delivery| delivery.origin);
-        let message = delivery.map(|delivery| delivery.message);
-        out.push(Output::Completed(Completed { seq, origin, reason, message }));
-        acknowledged(seq, durable, out);
+        Some(Completed { seq, origin, reason, message: delivery.map(|delivery| delivery.message) })
     }
 
     /// The slot is done with. Indices are no longer valid.
@@ -447,6 +439,15 @@ pub(crate) enum KnownId {
     No,
 }
 
+/// Tells of a delivery that is over, and the store of its place.
+pub(crate) fn over(completed: Option<Completed>, durable: bool, out: &mut Outputs<'_>) {
+    if let Some(completed) = completed {
+        let seq = completed.seq;
+        out.push(Output::Completed(completed));
+        acknowledged(seq, durable, out);
+    }
+}
+
 /// An acknowledgement. It carries no property, so that it fits whatever CONNACK fitted.
 // [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3]
 pub(crate) fn ack<'a>(kind: AckKind, packet_id: PacketId, reason: ReasonCode) -> Output<'a> {
@@ -455,7 +456,7 @@ pub(crate) fn ack<'a>(kind: AckKind, packet_id: PacketId, reason: ReasonCode) ->
 
 /// A loss of this record only repeats the message with DUP, so nothing waits for it.
 #[inline]
-fn acknowledged(seq: u64, durable: bool, out: &mut Outputs<'_>) {
+pub(crate) fn acknowledged(seq: u64, durable: bool, out: &mut Outputs<'_>) {
     if durable {
         out.push(Output::Persist { token: None, change: Persist::Acknowledged(seq) });
     }

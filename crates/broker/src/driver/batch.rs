@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
+use dunlin_codec::ReasonCode;
+use dunlin_session::Token;
+
 use crate::core::Core;
 use crate::fanout::{Staged, Staging};
 use crate::handing_in::NotTaken;
 use crate::lane::{Patience, Posted};
+use crate::mailbox::Mailbox;
 use crate::metrics::add;
 use crate::persist::Write;
 use crate::retained::Replay;
@@ -26,6 +30,10 @@ pub(super) struct Busy {
     pub(super) held_since: Option<Instant>,
     /// What the committer had no room for.
     pub(super) stuck: Option<Write>,
+    /// Answers to this client's PUBLISHes that are withheld while too much waits for a receiver.
+    pub(super) braked: Vec<(Token, ReasonCode)>,
+    /// That receiver, and since when.
+    pub(super) braked_by: Option<(Arc<Mailbox>, Instant)>,
     /// Retained messages still to be sent, by subscription.
     pub(super) replays: Vec<Replay>,
     /// SUBSCRIBEs and UNSUBSCRIBEs whose changes are on their way to the store.
@@ -42,6 +50,8 @@ impl Busy {
             held: Vec::new(),
             held_since: None,
             stuck: None,
+            braked: Vec::new(),
+            braked_by: None,
             replays: Vec::new(),
             requests: Vec::new(),
             groups: Vec::new(),
@@ -54,6 +64,7 @@ impl Busy {
         self.routes.is_empty()
             && self.held.is_empty()
             && self.stuck.is_none()
+            && self.braked.is_empty()
             && self.replays.is_empty()
             && self.requests.is_empty()
             && self.groups.is_empty()
@@ -195,5 +206,46 @@ impl Driver {
             busy.stuck = Some(write);
             busy.used = now;
         }
+    }
+
+    /// The answer to a PUBLISH whose message is with everybody now: `None` if it is withheld for a while, because so much
+    /// waits for one of them that this publisher is to be braked.
+    pub(super) fn braked(
+        &mut self,
+        answer: (Token, ReasonCode),
+        staging: &mut Staging,
+        now: Instant,
+    ) -> Option<(Token, ReasonCode)> {
+        let withheld = self.busy.as_ref().is_some_and(|busy| busy.braked_by.is_some());
+        let crowded = staging.crowded.take();
+        if !withheld && crowded.is_none() {
+            return Some(answer);
+        }
+        let busy = self.busy(now);
+        busy.braked.push(answer);
+        if let Some(mailbox) = crowded {
+            busy.braked_by.get_or_insert((mailbox, now));
+        }
+        None
+    }
+
+    /// Lets the withheld answers go when the receiver has caught up, or was waited for long enough.
+    pub(super) fn release_brake(&mut self, staging: &mut Staging, now: Instant, cx: &Context<'_>) {
+        let slow_max = self.core.config.limits.publisher_slow_max;
+        let Some(busy) = &mut self.busy else { return };
+        let Some((mailbox, since)) = &busy.braked_by else { return };
+        let late = now.saturating_duration_since(*since) >= slow_max;
+        if late {
+            mailbox.give_brake_up();
+        } else if mailbox.brake(cx.waker()) {
+            return;
+        }
+        busy.braked_by = None;
+        let mut out = std::mem::take(&mut staging.outputs).recycle();
+        for (token, reason) in std::mem::take(&mut busy.braked) {
+            self.machine.routed(token, reason, &mut out);
+        }
+        self.carry_out_all(&mut out, staging, now);
+        staging.outputs = out.recycle();
     }
 }

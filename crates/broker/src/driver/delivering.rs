@@ -42,8 +42,9 @@ impl Driver {
         let room = self.writer.len() < WRITER_AHEAD;
         let quota =
             if room { usize::from(self.machine.send_quota()).min(DELIVERIES_MAX) } else { 0 };
+        let core = Arc::clone(&self.core);
         let settled = std::mem::take(&mut self.settled);
-        let wants = Wants { lane: room, quota, settled };
+        let wants = Wants { lane: room, quota, settled, limits: &core.config.limits };
         mailbox.collect(cx, wants, collected);
         self.core.charge(collected.charge);
         self.writer.append(collected.lane.head(), std::mem::take(&mut collected.tally));

@@ -143,8 +143,10 @@ impl Driver {
         let pending = self.pending.take();
         self.opening = None;
         let mut requests = Vec::new();
+        let mut braked = Vec::new();
         if let Some(busy) = self.busy.take() {
             requests = busy.requests;
+            braked = busy.braked;
             if let Some(mailbox) = self.mailbox.as_ref().filter(|_| !busy.replays.is_empty()) {
                 mailbox.add_replays(busy.replays);
             }
@@ -155,6 +157,9 @@ impl Driver {
             mailbox.settle(std::mem::take(&mut self.settled));
             if let Some(Pending::Subscribe { token, filters, .. }) = pending.as_deref() {
                 requests.push(Request::refused(*token, *filters));
+            }
+            for (token, reason) in braked {
+                session.routed(token, reason);
             }
             for request in requests {
                 request.settle(&mut session);

@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{DecodeLimits, Qos, ReasonCode, Version};
-use dunlin_session::{Connection, Input, Output, Outputs, Violation};
+use dunlin_session::{Completed, Connection, Input, Origin, Output, Outputs, Violation};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -183,6 +183,7 @@ impl Driver {
                 self.poll_pending(staging, now, cx);
                 self.collect(staging, collected, now, cx);
                 self.post_held(now, cx);
+                self.release_brake(staging, now, cx);
                 self.resubmit(now);
                 self.replay(staging, now);
                 self.finish_batch(staging, cx);
@@ -286,18 +287,15 @@ impl Driver {
     ) {
         match output {
             Output::Route(route) => {
-                if let Some((token, reason)) = self.route(*route, staging, now) {
+                if let Some(answer) = self.route(*route, staging, now)
+                    && let Some((token, reason)) = self.braked(answer, staging, now)
+                {
                     self.machine.routed(token, reason, out);
                 }
             }
             Output::Ack(ack) => self.writer.acknowledgement(ack, self.version()),
             Output::Publish(outgoing) => self.writer.publish(&outgoing, self.version()),
-            Output::Completed(completed) => {
-                self.settled.add(completed.message.as_deref());
-                if let dunlin_session::Origin::Shared { group, seq } = completed.origin {
-                    self.core.group_acknowledged(group, seq);
-                }
-            }
+            Output::Completed(completed) => self.completed(&completed),
             Output::Send(packet) => self.writer.packet(&packet, self.version()),
             Output::PingResp => self.writer.ping_response(),
             Output::Persist { token, change } => {
@@ -344,6 +342,15 @@ impl Driver {
                 self.hand_all_in(staging);
                 self.close(end, now);
             }
+        }
+    }
+
+    /// A delivery is over.
+    #[inline]
+    fn completed(&mut self, completed: &Completed) {
+        self.settled.add(completed.message.as_deref());
+        if let Origin::Shared { group, seq } = completed.origin {
+            self.core.group_acknowledged(group, seq);
         }
     }
 

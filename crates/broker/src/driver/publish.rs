@@ -24,7 +24,7 @@ impl Driver {
     ) -> Option<(Token, ReasonCode)> {
         let Route { token, publish, topic } = route;
         let answer = |reason| token.map(|token| (token, reason));
-        if let Some(reason) = self.refused_for_memory(publish.qos) {
+        if let Some(reason) = self.refused_for_memory(publish.qos, staging) {
             // Before 5.0 a PUBLISH cannot be refused, and what is not kept must not be acknowledged.
             if publish.qos > Qos::AtMostOnce && self.machine.version() != Some(Version::V5) {
                 self.out_of_memory = true;
@@ -120,9 +120,9 @@ impl Driver {
     }
 
     /// Near the memory budget's end messages are refused, QoS 0 first.
-    fn refused_for_memory(&self, qos: Qos) -> Option<ReasonCode> {
+    fn refused_for_memory(&self, qos: Qos, staging: &mut Staging) -> Option<ReasonCode> {
         let limit = if qos == Qos::AtMostOnce { Pressure::DropQos0 } else { Pressure::RefuseAll };
-        if self.core.budget.pressure() < limit {
+        if staging.pressure(&self.core) < limit {
             return None;
         }
         self.core.report_publish(self.client_id(), None, DropReason::MemoryBudget);

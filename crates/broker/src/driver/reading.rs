@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{
-    DecodeError, FrameLen, Packet, PacketRef, PublishRef, decode, decode_connect, frame_len,
-    publish_run, short_ack,
+    AckKind, DecodeError, FrameLen, Packet, PacketRef, PublishRef, decode, decode_connect,
+    frame_len, publish_run, short_ack,
 };
 use dunlin_session::{Input, Outputs};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -143,6 +143,7 @@ impl Driver {
     /// Decodes what was read and keeps what is not complete, or not to be read yet.
     fn take_in(&mut self, data: &[u8], staging: &mut Staging, now: Instant) {
         self.batch = self.batch.wrapping_add(1);
+        staging.begin();
         let mut out = std::mem::take(&mut staging.outputs).recycle();
         let mut at = 0;
         let mut received = Received::default();
@@ -158,13 +159,15 @@ impl Driver {
                 && let Some(used) = self.take_run(rest, staging, &mut received, now)
             {
                 at += used;
-            } else if let Some((kind, packet_id)) =
+            } else if let Some((AckKind::PubAck, packet_id)) =
                 short_ack(rest).filter(|_| self.machine.is_open())
             {
                 at += SHORT_ACK_BYTES;
                 received.packets += 1;
-                let taken = self.machine.acknowledged(kind, packet_id, now, &mut out);
-                self.settle(taken, &mut out, staging, now);
+                if let Some(completed) = self.machine.puback(packet_id, now, &mut out) {
+                    self.completed(&completed);
+                }
+                self.settle(Ok(()), &mut out, staging, now);
             } else {
                 match self.decode(rest) {
                     Ok(Some((Packet::Publish(publish), used))) => {
@@ -216,7 +219,9 @@ impl Driver {
     ) {
         let taken = match self.machine.publish(publish, now, out) {
             Ok(Some(route)) => {
-                if let Some((token, reason)) = self.route(route, staging, now) {
+                if let Some(answer) = self.route(route, staging, now)
+                    && let Some((token, reason)) = self.braked(answer, staging, now)
+                {
                     self.machine.routed(token, reason, out);
                 }
                 Ok(())

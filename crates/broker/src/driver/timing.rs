@@ -64,9 +64,11 @@ impl Driver {
             .as_ref()
             .filter(|busy| busy.stuck.is_some())
             .map(|busy| busy.used + RESUBMIT_AFTER);
+        let braked = self.busy.as_ref().and_then(|busy| busy.braked_by.as_ref());
+        let braked = braked.map(|(_, since)| *since + limits.publisher_slow_max);
         let used = self.busy.as_ref().filter(|busy| !busy.routes.is_empty());
         let idle = used.map(|busy| busy.used + IDLE_AFTER);
-        [state, stalled, held, stuck, idle].into_iter().flatten().min()
+        [state, stalled, held, braked, stuck, idle].into_iter().flatten().min()
     }
 
     /// Whether the peer has taken no byte for as long as it may, although some wait.
