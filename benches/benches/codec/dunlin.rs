@@ -16,20 +16,26 @@ pub(crate) struct Borrowed {
 
 impl Decode for Borrowed {
     const NAME: &'static str = "dunlin borrowed";
-    type Input = Vec<u8>;
+    /// The bytes, and how many of them were decoded.
+    type Input = (Vec<u8>, usize);
     type Answer<'a> = Result<Option<(PacketRef<'a>, usize)>, DecodeError>;
 
     fn new(version: Version) -> Self {
         Self { version, limits: DecodeLimits::default() }
     }
 
-    fn input(frame: &[u8]) -> Vec<u8> {
-        frame.to_vec()
+    fn input(frames: &[u8]) -> Self::Input {
+        (frames.to_vec(), 0)
     }
 
     #[inline]
-    fn decode<'a>(&mut self, input: &'a mut Vec<u8>) -> Self::Answer<'a> {
-        decode(input, self.version, &self.limits)
+    fn decode<'a>(&mut self, (bytes, decoded): &'a mut Self::Input) -> Self::Answer<'a> {
+        let rest = bytes.get(*decoded..).unwrap_or_default();
+        let answer = decode(rest, self.version, &self.limits);
+        if let Ok(Some((_, len))) = answer {
+            *decoded += len;
+        }
+        answer
     }
 
     #[inline]
@@ -51,8 +57,8 @@ impl Decode for Owned {
         Self(Decoder::client(version, DecodeLimits::default()))
     }
 
-    fn input(frame: &[u8]) -> BytesMut {
-        BytesMut::from(frame)
+    fn input(frames: &[u8]) -> BytesMut {
+        BytesMut::from(frames)
     }
 
     #[inline]

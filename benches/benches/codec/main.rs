@@ -14,23 +14,28 @@ mod rumqttc;
 use std::hint::black_box;
 
 use criterion::measurement::WallTime;
-use criterion::{BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
+};
 use dunlin_benches::packets::{self, Sample};
 use dunlin_codec::Version;
 
-/// Inputs made at once. Few, so that what is timed finds them in the cache, as it finds what a socket gave.
-const BATCH: BatchSize = BatchSize::NumIterations(64);
+/// Packets that one read buffer brings to a decoder.
+const FRAMES: usize = 32;
+/// Packets cloned at once for an encoder. Few, so that it finds them in the cache.
+const CLONES: BatchSize = BatchSize::NumIterations(64);
 
 /// A decoder, called as its documentation says.
 trait Decode {
     const NAME: &'static str;
-    /// What it decodes from; made anew for each time, because most libraries consume it.
+    /// A read buffer, which most libraries consume.
     type Input;
     /// What it answers, with the packet in it: not taken apart while the clock runs.
     type Answer<'a>;
 
     fn new(version: Version) -> Self;
-    fn input(frame: &[u8]) -> Self::Input;
+    fn input(frames: &[u8]) -> Self::Input;
+    /// Decodes the next packet.
     fn decode<'a>(&mut self, input: &'a mut Self::Input) -> Self::Answer<'a>;
     /// Visits all texts and all binary data of the packet, in the order of the wire.
     fn fields(answer: &Self::Answer<'_>, visit: impl FnMut(&[u8]));
@@ -116,17 +121,21 @@ impl Decoding<'_> {
         });
         assert_eq!(fields, sample.fields, "{} reads {}", L::NAME, sample.name);
 
+        let frames = sample.frame.repeat(FRAMES);
+        group.throughput(Throughput::Elements(FRAMES as u64));
         group.bench_function(L::NAME, |bencher| {
             bencher.iter_batched_ref(
-                || L::input(&sample.frame),
+                || L::input(&frames),
                 |input| {
-                    let answer = library.decode(black_box(input));
-                    black_box(&answer);
-                    if *read {
-                        L::fields(&answer, |field| _ = black_box(field));
+                    for _ in 0..FRAMES {
+                        let answer = library.decode(black_box(input));
+                        black_box(&answer);
+                        if *read {
+                            L::fields(&answer, |field| _ = black_box(field));
+                        }
                     }
                 },
-                BATCH,
+                BatchSize::NumIterations(1),
             );
         });
     }
@@ -172,7 +181,7 @@ impl Encoding<'_> {
                     L::encode(black_box(packet), &mut out);
                     black_box(&out);
                 },
-                BATCH,
+                CLONES,
             );
         });
     }

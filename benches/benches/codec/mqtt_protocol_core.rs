@@ -17,22 +17,26 @@ pub(crate) struct Parser {
 
 impl Decode for Parser {
     const NAME: &'static str = "mqtt-protocol-core";
-    type Input = Vec<u8>;
+    /// The bytes, and how many of them were decoded.
+    type Input = (Vec<u8>, u64);
     type Answer<'a> = Result<Packet, MqttError>;
 
     fn new(version: Version) -> Self {
         Self { builder: PacketBuilder::new(), version }
     }
 
-    fn input(frame: &[u8]) -> Vec<u8> {
-        frame.to_vec()
+    fn input(frames: &[u8]) -> Self::Input {
+        (frames.to_vec(), 0)
     }
 
     #[inline]
-    fn decode(&mut self, input: &mut Vec<u8>) -> Self::Answer<'_> {
-        let PacketBuildResult::Complete(raw) = self.builder.feed(&mut Cursor::new(input)) else {
+    fn decode(&mut self, (bytes, decoded): &mut Self::Input) -> Self::Answer<'_> {
+        let mut rest = Cursor::new(bytes.as_slice());
+        rest.set_position(*decoded);
+        let PacketBuildResult::Complete(raw) = self.builder.feed(&mut rest) else {
             unreachable!("the samples are valid and complete");
         };
+        *decoded = rest.position();
         let v5 = self.version.is_v5();
         match (&raw.data, raw.packet_type()) {
             (PacketData::Publish(body), _) if v5 => {

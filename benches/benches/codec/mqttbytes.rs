@@ -20,8 +20,8 @@ impl Decode for V3 {
         Self
     }
 
-    fn input(frame: &[u8]) -> BytesMut {
-        BytesMut::from(frame)
+    fn input(frames: &[u8]) -> BytesMut {
+        BytesMut::from(frames)
     }
 
     #[inline]
@@ -94,8 +94,8 @@ impl Decode for V5 {
         Self
     }
 
-    fn input(frame: &[u8]) -> BytesMut {
-        BytesMut::from(frame)
+    fn input(frames: &[u8]) -> BytesMut {
+        BytesMut::from(frames)
     }
 
     #[inline]

@@ -22,8 +22,8 @@ impl Decode for V3 {
         Self(v3::codec::Codec::new())
     }
 
-    fn input(frame: &[u8]) -> BytesMut {
-        input(frame)
+    fn input(frames: &[u8]) -> BytesMut {
+        input(frames)
     }
 
     #[inline]
@@ -100,8 +100,8 @@ impl Decode for V5 {
         Self(v5::codec::Codec::new())
     }
 
-    fn input(frame: &[u8]) -> BytesMut {
-        input(frame)
+    fn input(frames: &[u8]) -> BytesMut {
+        input(frames)
     }
 
     #[inline]
@@ -168,8 +168,8 @@ impl Encode for V5 {
 }
 
 /// A read buffer: ntex reserves room for the next fixed header in it, so that without any it would have to grow.
-fn input(frame: &[u8]) -> BytesMut {
-    let mut input = BytesMut::with_capacity(frame.len() + 16);
-    input.extend_from_slice(frame);
+fn input(frames: &[u8]) -> BytesMut {
+    let mut input = BytesMut::with_capacity(frames.len() + 16);
+    input.extend_from_slice(frames);
     input
 }

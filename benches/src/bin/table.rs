@@ -46,6 +46,7 @@ fn collect(folder: &Path, tables: &mut Tables) -> io::Result<()> {
             && let Some((title, row)) = group.split_once('/')
         {
             let table = tables.entry(title.to_owned()).or_default();
+            let time = time / elements(&benchmark);
             table.entry(row.to_owned()).or_default().insert(column.to_owned(), time);
         }
         return Ok(());
@@ -57,6 +58,12 @@ fn collect(folder: &Path, tables: &mut Tables) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Packets per iteration.
+fn elements(benchmark: &str) -> f64 {
+    let number = after(benchmark, "Elements").and_then(|rest| rest.split('}').next());
+    number.and_then(|number| number.trim().parse().ok()).unwrap_or(1.0)
 }
 
 /// Nanoseconds per iteration in the fastest sample.
