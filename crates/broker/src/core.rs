@@ -181,6 +181,7 @@ impl Core {
     }
 
     /// Publishes a will. The session it belongs to, if the store knows it, loses the will in the same commit.
+    // [MQTT-3.1.2-14] [MQTT-3.1.2-15] [MQTT-3.1.3-10] [MQTT-3.1.2-16 @3.1.1] [MQTT-3.1.2-17 @3.1.1] As any other message.
     pub(crate) fn publish_will(self: &Arc<Self>, message: &Arc<Message>, from: &Arc<Mailbox>) {
         add(&self.counters.wills_published, 1);
         let message = Arc::new(Message {
@@ -197,6 +198,7 @@ impl Core {
 
     /// Takes the receivers of a message to be retained, and keeps or removes it, both under one guard of the router. Gives
     /// its number; none if there was no room for it.
+    // [MQTT-3.3.1-8] [MQTT-3.3.1-12 @3.1.1] Only a message with RETAIN comes here.
     pub(crate) fn retain(
         &self,
         message: &Arc<Message>,

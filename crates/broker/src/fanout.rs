@@ -215,6 +215,7 @@ impl Staging {
     }
 
     /// Stages one message for everybody on its route. The number is that of a retained message.
+    // [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-4.6.0-5 @3.1.1] [MQTT-4.6.0-6 @3.1.1] Staged, posted and sent in the order of arrival.
     pub(crate) fn message(
         &mut self,
         core: &Arc<Core>,
@@ -288,7 +289,7 @@ impl Staging {
         message: &Arc<Message>,
         now: Instant,
     ) -> Option<Delivery> {
-        // [MQTT-3.8.4-8] [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+        // [MQTT-3.8.4-8] [MQTT-3.8.4-6 @3.1.1]
         let qos = message.qos.min(target.qos);
         let delivery = target.delivery(qos, message, now);
         if qos > Qos::AtMostOnce && mailbox.is_durable() {
@@ -433,7 +434,7 @@ impl Staging {
 }
 
 impl RouteTarget {
-    /// This receiver's copy. [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+    /// This receiver's copy. [MQTT-3.3.1-12] [MQTT-3.3.1-13] [MQTT-3.3.1-9 @3.1.1]
     #[inline]
     fn delivery(&self, qos: Qos, message: &Arc<Message>, now: Instant) -> Delivery {
         Delivery {

@@ -413,6 +413,7 @@ impl Mailbox {
     // ---- The way in ----
 
     /// Takes in what a publisher's batch has for this receiver.
+    // [MQTT-3.1.2-5 @3.1.1] Connected or not.
     pub(crate) fn post(
         &self,
         post: &mut Post,

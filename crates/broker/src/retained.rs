@@ -129,6 +129,7 @@ impl RetainedSet {
     }
 
     /// Applies a PUBLISH with RETAIN. To be called under the router's read guard.
+    // [MQTT-3.3.1-5 @3.1.1] [MQTT-3.3.1-7 @3.1.1] [MQTT-3.3.1-10 @3.1.1] [MQTT-3.3.1-11 @3.1.1] [MQTT-3.1.2-7 @3.1.1]
     pub(crate) fn apply(&self, message: &Arc<Message>, expires_at: Option<Instant>) -> Kept {
         let mut index = self.index.write();
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
@@ -192,6 +193,7 @@ impl RetainedSet {
     }
 
     /// The replay of what `filter` matches, for a subscription made now. To be called under the router's write guard.
+    // [MQTT-3.3.1-6 @3.1.1] [MQTT-3.8.4-4]
     pub(crate) fn replay(&self, filter: &TopicFilter, entry: SubscriptionEntry) -> Replay {
         Replay {
             filter: filter.clone(),

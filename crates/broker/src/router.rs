@@ -3,6 +3,8 @@
 //! Subscriptions change under a write lock; a publish reads. A connection keeps the [`Route`] of each topic it publishes
 //! to, with the [`Stamp`] of the counters as they were BEFORE the walk, and walks again when they have moved on. A
 //! subscription is visible in the counters before its SUBACK leaves.
+//!
+//! One copy goes to each client, whatever number of its subscriptions match, so that [MQTT-3.3.4-5] has nothing to say here.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -198,6 +200,7 @@ impl Router {
     }
 
     /// Walks for the receivers of `name`, from the publisher `from`.
+    // [MQTT-3.3.2-3] [MQTT-3.3.2-3 @3.1.1] [MQTT-4.5.0-1] [MQTT-4.5.0-1 @3.1.1]
     pub(crate) fn route(&self, name: TopicName, from: Option<&Arc<Mailbox>>) -> Route {
         let stamp = self.stamp(name.as_bytes());
         self.read().route(name, from, stamp)
@@ -261,7 +264,7 @@ impl RouteTarget {
         }
     }
 
-    /// One copy serves all subscriptions of a client: at the highest QoS, with every identifier [MQTT-3.3.4-4], and with
+    /// [MQTT-3.3.5-1 @3.1.1] One copy serves all subscriptions of a client: at the highest QoS, with every identifier [MQTT-3.3.4-4], and with
     /// RETAIN kept if one of them wants it kept.
     fn merge(&mut self, entry: &SubscriptionEntry) {
         self.qos = self.qos.max(entry.qos);

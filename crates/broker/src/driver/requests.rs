@@ -186,7 +186,7 @@ impl Driver {
             Err(reason) => return *reason,
         };
         let Some(mailbox) = self.mailbox.clone() else { return ReasonCode::NoSubscriptionExisted };
-        // [MQTT-3.10.4-1] [MQTT-3.10.4-2]
+        // [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.10.4-2 @3.1.1]
         let group = match filter {
             SubscriptionFilter::Shared(shared) => self.core.namespace.router.group(shared),
             SubscriptionFilter::Plain(_) => None,
@@ -194,6 +194,7 @@ impl Driver {
         let existed = self.core.unsubscribe(filter, &mailbox);
         if let Some(group) = group {
             // What was not sent is for the others; what was begun is completed. [MQTT-3.10.4-3]
+            // [MQTT-3.10.4-3 @3.1.1]
             let unsent = mailbox.take_where(|delivery| group.sent(delivery));
             if let Some(busy) = &mut self.busy {
                 busy.groups.retain(|other| *other != group);

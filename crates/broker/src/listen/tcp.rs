@@ -29,6 +29,7 @@ pub(crate) struct BoundListener {
 }
 
 /// Takes the address. An IPv6 one takes IPv6 only, so that `[::]` and `0.0.0.0` can stand side by side.
+// [MQTT-4.2-1] [MQTT-7.1.1-1 @3.1.1]
 pub(crate) fn bind(config: &ListenerConfig) -> io::Result<BoundListener> {
     let socket =
         Socket::new(Domain::for_address(config.address), Type::STREAM, Some(Protocol::TCP))?;
