@@ -30,6 +30,7 @@ mod session;
 mod shared;
 mod shutdown;
 mod sizes;
+mod soak;
 mod subscribe;
 mod subscriptions;
 mod support;

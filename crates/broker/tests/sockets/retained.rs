@@ -214,3 +214,50 @@ async fn every_subscriber_ends_with_the_newest_value(version: Version) {
         assert_eq!(sorted, (sorted[0]..VALUES).collect::<Vec<_>>(), "a gap after {first}");
     }
 }
+
+versions!(the_retained_message_is_some_publishers_last: V3_1_1, V5);
+// [MQTT-3.3.1-5] [MQTT-4.6.0-5] Several publishers of one topic: each keeps its order, for the store as for receivers.
+async fn the_retained_message_is_some_publishers_last(version: Version) {
+    let server = Server::start().await;
+    for (topic, qos) in [("a", QOS0), ("b", QOS1)] {
+        let mut watchers = Vec::new();
+        for number in 0..3 {
+            let mut watcher = server.connect(connect(version, &format!("w{number}"))).await;
+            watcher.subscribe(topic, QOS0).await;
+            watchers.push(watcher);
+        }
+        let mut publishing = Vec::new();
+        for number in 0..4 {
+            let mut publisher = server.connect(connect(version, &format!("p{number}"))).await;
+            publishing.push(tokio::spawn(async move {
+                for value in 0..100 {
+                    let message = publish(topic, format!("{number} {value}")).qos(qos);
+                    publisher.publish(message.retain()).await;
+                }
+                publisher.ping().await;
+            }));
+        }
+        for publishing in publishing {
+            within("a publisher", publishing).await.expect("it publishes all");
+        }
+        let mut late = server.connect(connect(version, "late")).await;
+        late.subscribe(topic, QOS0).await;
+        let Packet::Publish(retained) = late.receive().await else {
+            panic!("the retained message");
+        };
+        assert!(text(&retained.payload).ends_with(" 99"), "{retained:?}");
+        for watcher in &mut watchers {
+            let values = watcher.take_messages_for(SILENCE).await;
+            for publisher in 0..4 {
+                let own = |value: &&String| value.starts_with(&publisher.to_string());
+                let values: Vec<_> = values.iter().filter(own).cloned().collect();
+                let expected: Vec<_> =
+                    (0..100).map(|value| format!("{publisher} {value}")).collect();
+                assert_eq!(values, expected, "{qos:?}");
+            }
+        }
+        for client in watchers.into_iter().chain([late]) {
+            server.lose(client).await;
+        }
+    }
+}

@@ -46,12 +46,15 @@ pub struct Client {
 /// The connection to the server, and what has come over it.
 impl Client {
     pub async fn dial(address: SocketAddr, version: Version) -> Self {
-        let stream = within("a TCP connection", TcpStream::connect(address))
-            .await
-            .expect("the broker listens");
+        Self::try_dial(address, version).await.expect("the broker listens")
+    }
+
+    /// [`Client::dial`] to a broker that may be gone.
+    pub async fn try_dial(address: SocketAddr, version: Version) -> Option<Self> {
+        let stream = within("a TCP connection", TcpStream::connect(address)).await.ok()?;
         stream.set_nodelay(true).expect("a socket option");
         let (reader, writer) = stream.into_split();
-        Self {
+        Some(Self {
             version,
             reader,
             writer: Some(writer),
@@ -61,7 +64,7 @@ impl Client {
             next_id: 0,
             aliases: BTreeMap::new(),
             discarded_publishes: 0,
-        }
+        })
     }
 
     pub const fn version(&self) -> Version {

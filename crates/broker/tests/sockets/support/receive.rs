@@ -141,6 +141,23 @@ impl Client {
         }
     }
 
+    /// The next packet, or `None` when the server has closed. Without a limit in time.
+    #[track_caller]
+    pub fn next_or_end(&mut self) -> impl Future<Output = Option<Packet>> {
+        self.next(Location::caller())
+    }
+
+    /// Whether a CONNACK that accepts comes next, from a server that may be gone.
+    pub async fn was_accepted(&mut self) -> bool {
+        match self.next_packet().await {
+            Some(Packet::ConnAck(connack)) if connack.reason_code == ReasonCode::Success => {
+                self.connack = Some(connack);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The first packet that comes, whatever it is; `None` when the server closes.
     pub async fn answered(&mut self) {
         if let Some(Packet::ConnAck(connack)) = self.next_packet().await {
