@@ -23,6 +23,7 @@ mod listeners;
 mod overflow;
 mod progress;
 mod qos;
+mod regressions;
 mod restart;
 mod resumption;
 mod retained;
