@@ -7,7 +7,7 @@ use dunlin_codec::{ClientId, Packet, PacketId, PacketRef, Publish, Qos, ReasonCo
 
 use crate::delivery::{Completed, Delivery, DropReason, Dropped, Outgoing};
 use crate::error::Violation;
-use crate::event::{Cause, End, Input, Output, Outputs, Route};
+use crate::event::{Acknowledgement, Cause, End, Input, Output, Outputs, Route};
 use crate::handshake::Handshake;
 use crate::limits::Capabilities;
 use crate::open::{Next, Open};
@@ -80,7 +80,7 @@ impl Connection {
         match input {
             Input::Packet(packet) => self.packet(packet, now, out),
             Input::Routed { token, reason } => {
-                self.routed(token, reason, out);
+                self.routed(token, reason, |ack| out.push(Output::Ack(ack)));
                 Ok(())
             }
             Input::Deliver(delivery) => {
@@ -157,11 +157,11 @@ impl Connection {
         }
     }
 
-    /// [`Input::Routed`], for who handles many.
+    /// [`Input::Routed`], for who handles many: the acknowledgements to write now are given to `send`, not pushed.
     #[inline]
-    pub fn routed(&mut self, token: Token, reason: ReasonCode, out: &mut Outputs<'_>) {
+    pub fn routed(&mut self, token: Token, reason: ReasonCode, send: impl FnMut(Acknowledgement)) {
         match &mut self.state {
-            State::Open(open) => open.routed(token, reason, &self.capabilities, out),
+            State::Open(open) => open.routed(token, reason, &self.capabilities, send),
             State::Closed { session: Some(session) } => session.routed(token, reason),
             State::AwaitConnect { .. }
             | State::Authenticating(_)

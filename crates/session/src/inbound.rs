@@ -7,7 +7,7 @@ use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode};
 
 use crate::ack_queue::AckQueue;
 use crate::error::Violation;
-use crate::event::{Output, Outputs, Persist};
+use crate::event::{Acknowledgement, Output, Outputs, Persist};
 use crate::outbound::ack;
 use crate::packet_ids::PacketIdMap;
 use crate::token::{Token, Tokens};
@@ -318,16 +318,20 @@ impl Inbound {
         out.push(ack(AckKind::PubComp, packet_id, ReasonCode::Success));
     }
 
-    /// Sends every acknowledgement whose turn it is: PUBACKs in the order of their PUBLISHes, and PUBRECs likewise.
+    /// Gives every acknowledgement whose turn it is, to be sent: PUBACKs in the order of their PUBLISHes, and PUBRECs likewise.
     // [MQTT-4.6.0-2 @3.1.1] [MQTT-4.6.0-3 @3.1.1] Those are duties of the client only in 5.0; we keep them all the same.
     #[inline]
-    pub(crate) fn flush(&mut self, exchanges: &mut Exchanges, out: &mut Outputs<'_>) {
+    pub(crate) fn flush(
+        &mut self,
+        exchanges: &mut Exchanges,
+        mut send: impl FnMut(Acknowledgement),
+    ) {
         while let Some((packet_id, reason, routed)) = self.pubacks.pop_ready() {
             self.in_process -= 1;
             if routed {
                 self.at_least_once.remove(packet_id);
             }
-            out.push(ack(AckKind::PubAck, packet_id, reason));
+            send(Acknowledgement { kind: AckKind::PubAck, packet_id, reason });
         }
         while let Some((packet_id, reason, _)) = self.pubrecs.pop_ready() {
             if reason.is_error() {
@@ -335,7 +339,7 @@ impl Inbound {
             } else if let Some(exchange) = exchanges.get_mut(packet_id) {
                 exchange.pubrec_due = false;
             }
-            out.push(ack(AckKind::PubRec, packet_id, reason));
+            send(Acknowledgement { kind: AckKind::PubRec, packet_id, reason });
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::alias::{AliasBounds, InboundAliases, OutboundAliases};
 use crate::authentication::Authentication;
 use crate::delivery::{Completed, Delivery, Dropped, Outgoing};
 use crate::error::Violation;
-use crate::event::{Output, Outputs};
+use crate::event::{Acknowledgement, Output, Outputs};
 use crate::expiry::SessionExpiry;
 use crate::handshake::Handshake;
 use crate::inbound::{Inbound, Rules, not_found};
@@ -157,11 +157,11 @@ impl Open {
         token: Token,
         reason: ReasonCode,
         capabilities: &Capabilities,
-        out: &mut Outputs<'_>,
+        send: impl FnMut(Acknowledgement),
     ) {
         let (inbound, mut rules) = self.inbound(capabilities);
         inbound.routed(token, reason, &mut rules);
-        inbound.flush(rules.exchanges, out);
+        inbound.flush(rules.exchanges, send);
     }
 
     /// The server answered an [`Output::Persist`].

@@ -53,7 +53,7 @@ impl Open {
         match inbound.publish(received, &mut rules)? {
             Some(token) => return Ok(Some(Route { token: Some(token), publish, topic })),
             None => {
-                inbound.flush(rules.exchanges, out);
+                inbound.flush(rules.exchanges, |ack| out.push(Output::Ack(ack)));
                 if let Some(reason) = refused {
                     out.push(Output::PublishRefused { qos, reason });
                 }

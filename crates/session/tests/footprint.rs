@@ -74,7 +74,7 @@ impl Server {
         let mut out = std::mem::take(&mut self.room).recycle();
         let route = self.connection.publish(publish, self.now, &mut out).unwrap();
         if let Some(token) = route.and_then(|route| route.token) {
-            self.connection.routed(token, ReasonCode::Success, &mut out);
+            self.connection.routed(token, ReasonCode::Success, |_| {});
         }
         self.room = out.recycle();
     }

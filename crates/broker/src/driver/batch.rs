@@ -230,7 +230,7 @@ impl Driver {
     }
 
     /// Lets the withheld answers go when the receiver has caught up, or was waited for long enough.
-    pub(super) fn release_brake(&mut self, staging: &mut Staging, now: Instant, cx: &Context<'_>) {
+    pub(super) fn release_brake(&mut self, now: Instant, cx: &Context<'_>) {
         let slow_max = self.core.config.limits.publisher_slow_max;
         let Some(busy) = &mut self.busy else { return };
         let Some((mailbox, since)) = &busy.braked_by else { return };
@@ -241,11 +241,8 @@ impl Driver {
             return;
         }
         busy.braked_by = None;
-        let mut out = std::mem::take(&mut staging.outputs).recycle();
         for (token, reason) in std::mem::take(&mut busy.braked) {
-            self.machine.routed(token, reason, &mut out);
+            self.acknowledge(token, reason);
         }
-        self.carry_out_all(&mut out, staging, now);
-        staging.outputs = out.recycle();
     }
 }

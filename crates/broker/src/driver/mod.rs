@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{DecodeLimits, Qos, ReasonCode, Version};
-use dunlin_session::{Completed, Connection, Input, Origin, Output, Outputs, Violation};
+use dunlin_session::{Completed, Connection, Input, Origin, Output, Outputs, Token, Violation};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -183,7 +183,7 @@ impl Driver {
                 self.poll_pending(staging, now, cx);
                 self.collect(staging, collected, now, cx);
                 self.post_held(now, cx);
-                self.release_brake(staging, now, cx);
+                self.release_brake(now, cx);
                 self.resubmit(now);
                 self.replay(staging, now);
                 self.finish_batch(staging, cx);
@@ -290,7 +290,7 @@ impl Driver {
                 if let Some(answer) = self.route(*route, staging, now)
                     && let Some((token, reason)) = self.braked(answer, staging, now)
                 {
-                    self.machine.routed(token, reason, out);
+                    self.acknowledge(token, reason);
                 }
             }
             Output::Ack(ack) => self.writer.acknowledgement(ack, self.version()),
@@ -343,6 +343,14 @@ impl Driver {
                 self.close(end, now);
             }
         }
+    }
+
+    /// A message is with everybody who gets it: what may be acknowledged now is written.
+    #[inline]
+    fn acknowledge(&mut self, token: Token, reason: ReasonCode) {
+        let version = self.version();
+        let Self { machine, writer, .. } = self;
+        machine.routed(token, reason, |ack| writer.acknowledgement(ack, version));
     }
 
     /// A delivery is over.

@@ -222,7 +222,7 @@ impl Driver {
                 if let Some(answer) = self.route(route, staging, now)
                     && let Some((token, reason)) = self.braked(answer, staging, now)
                 {
-                    self.machine.routed(token, reason, out);
+                    self.acknowledge(token, reason);
                 }
                 Ok(())
             }
