@@ -12,7 +12,7 @@ use dunlin_session::{Output, Outputs, Session};
 use dunlin_store::{Change, Committer, NamespaceNo, SessionRecord, UnixMillis};
 use dunlin_topics::SubscriptionFilter;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::budget::{Budget, Charge, Pressure};
@@ -153,16 +153,18 @@ impl Core {
 
     // ---- Publishing without a connection ----
 
-    /// Publishes for the broker itself or for this process: a will, `$SYS`, an embedder's message. Returns what became of
-    /// it, and the write that the caller must hand in, if it has to be durable first.
+    /// Publishes for the broker itself or for this process: a will, `$SYS`, an embedder's message. Tells `done`, if there is
+    /// one, when the message is as durable as it has to be.
     pub(crate) fn publish(
         self: &Arc<Self>,
         message: &Arc<Message>,
         from: Option<&Arc<Mailbox>>,
         source: Source,
-    ) -> (Routed, Option<Write>) {
+        done: Option<oneshot::Sender<Result<(), ()>>>,
+    ) -> Routed {
         let now = Instant::now();
         let mut staging = Staging::default();
+        let _order = message.retain.then(|| self.namespace.retained.order(&message.topic));
         let (route, retained) = if message.retain {
             self.retain(message, from, now)
         } else {
@@ -177,7 +179,11 @@ impl Core {
         let mut held = Vec::new();
         staging.flush(self, Patience::None, &mut held);
         debug_assert!(held.is_empty(), "who has no patience holds nothing");
-        (routed, staging.take_write(self, from))
+        if let Some(mut write) = staging.take_write(self, from) {
+            write.tell(done);
+            self.submit_later(write);
+        }
+        routed
     }
 
     /// Publishes a will. The session it belongs to, if the store knows it, loses the will in the same commit.
@@ -190,10 +196,7 @@ impl Core {
         });
         let source =
             Source { will_of: from.is_stored().then_some(from.session_no), ..Source::default() };
-        let (_, write) = self.publish(&message, Some(from), source);
-        if let Some(write) = write {
-            self.submit_later(write);
-        }
+        self.publish(&message, Some(from), source, None);
     }
 
     /// Takes the receivers of a message to be retained, and keeps or removes it, both under one guard of the router. Gives

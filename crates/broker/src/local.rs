@@ -16,6 +16,7 @@ use dunlin_codec::{
 use dunlin_session::Delivery;
 use dunlin_topics::SubscriptionFilter;
 use futures_core::Stream;
+use tokio::sync::oneshot;
 
 use crate::budget::Pressure;
 use crate::core::Core;
@@ -118,23 +119,14 @@ pub(crate) async fn publish(
         return Err(PublishError::Closed);
     }
     check_publish(core, &mut message)?;
-    let (routed, write) = core.publish(&Arc::new(message), None, Source::default());
-    let Some(mut write) = write else { return Ok(answer(routed)) };
-    let done = write.on_done();
-    core.submit_later(write);
+    let (sender, done) = oneshot::channel();
+    let routed = core.publish(&Arc::new(message), None, Source::default(), Some(sender));
     match routed {
         Routed::Now(reason) => Ok(reason),
         Routed::AfterCommit => match done.await {
             Ok(Ok(())) => Ok(ReasonCode::Success),
             Ok(Err(())) | Err(_) => Err(PublishError::Store),
         },
-    }
-}
-
-const fn answer(routed: Routed) -> ReasonCode {
-    match routed {
-        Routed::Now(reason) => reason,
-        Routed::AfterCommit => ReasonCode::Success,
     }
 }
 

@@ -140,6 +140,11 @@ impl Write {
         self.size += other.size;
     }
 
+    /// Tells `done`, if there is one, when all of it is durable.
+    pub(crate) fn tell(&mut self, done: Option<oneshot::Sender<Result<(), ()>>>) {
+        self.done = done;
+    }
+
     /// A receiver that is told when all of it is durable.
     pub(crate) fn on_done(&mut self) -> oneshot::Receiver<Result<(), ()>> {
         let (sender, receiver) = oneshot::channel();

@@ -5,6 +5,7 @@
 //! carry every message exactly once, and the newest last.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -12,13 +13,16 @@ use std::time::Instant;
 use dunlin_codec::{Message, TopicName};
 use dunlin_session::{Delivery, Origin, SubscriptionIds};
 use dunlin_topics::{NameCursor, NameIndex, TopicFilter};
-use parking_lot::{Mutex, RwLock};
+use hashbrown::DefaultHashBuilder;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
 use crate::budget::Budget;
 use crate::metrics::shift;
 use crate::router::SubscriptionEntry;
 
+/// Topics that are ordered apart from each other.
+const ORDER_SHARDS: usize = 64;
 /// Names looked at in one step of a replay.
 const NAMES_PER_STEP: usize = 4_096;
 /// What the index takes for a name, beside the message.
@@ -56,6 +60,9 @@ pub(crate) struct RetainedSet {
     /// Those that expire, by when.
     expiring: Mutex<BTreeMap<(Instant, u64), TopicName>>,
     changed: Notify,
+    /// See [`RetainedSet::order`].
+    order: [Mutex<()>; ORDER_SHARDS],
+    hasher: DefaultHashBuilder,
 }
 
 impl RetainedSet {
@@ -69,7 +76,17 @@ impl RetainedSet {
             budget,
             expiring: Mutex::default(),
             changed: Notify::new(),
+            order: std::array::from_fn(|_| Mutex::default()),
+            hasher: DefaultHashBuilder::default(),
         }
+    }
+
+    /// Held from [`RetainedSet::apply`] until the message is in its receivers' queues, or on its way through the store: so
+    /// that of two publishers the one whose message is retained is the one that every subscriber hears last.
+    pub(crate) fn order(&self, topic: &TopicName) -> MutexGuard<'_, ()> {
+        let [first, ..] = &self.order;
+        let shard = usize::try_from(self.hasher.hash_one(topic.as_bytes()) % ORDER_SHARDS as u64);
+        shard.ok().and_then(|shard| self.order.get(shard)).unwrap_or(first).lock()
     }
 
     /// Takes account of a message that came in.

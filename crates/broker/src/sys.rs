@@ -111,7 +111,7 @@ impl Tree {
             let payload = Bytes::from(value.clone());
             let message =
                 Message { topic, payload, qos: Qos::AtMostOnce, retain: true, properties: None };
-            core.publish(&Arc::new(message), None, Source::default());
+            core.publish(&Arc::new(message), None, Source::default(), None);
         }
         self.published.insert(name.to_owned(), value);
     }

@@ -111,6 +111,14 @@ impl Driver {
         }
     }
 
+    /// Posts and hands in what is staged, before the batch ends.
+    pub(super) fn post_at_once(&mut self, staging: &mut Staging) {
+        self.flush(staging, None);
+        if let Some(write) = staging.take_write(&self.core, self.mailbox.as_ref()) {
+            self.hand_in(write);
+        }
+    }
+
     /// Hands a write in, behind what the committer had no room for.
     fn hand_in(&mut self, write: Write) {
         if self.state != State::Open {

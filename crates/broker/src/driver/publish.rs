@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dunlin_codec::{Qos, ReasonCode, TopicName, Version};
+use dunlin_codec::{Message, Qos, ReasonCode, TopicName, Version};
 use dunlin_session::{Route, RouteTopic, Token};
 
 use crate::budget::Pressure;
+use crate::core::Core;
 use crate::fanout::{Routed, Source, Staging};
 use crate::hooks::guarded;
 use crate::metrics::{DropReason, add};
@@ -84,26 +85,43 @@ impl Driver {
             }
         }
         let message = Arc::new(message);
-        let mut source = self.source(route.token, route.publish.qos, route.publish.packet_id);
-        let router = &core.namespace.router;
-        let from = self.mailbox.as_ref();
-        let (targets, retained) = if message.retain {
-            let (targets, number) = core.retain(&message, from, now);
-            if number.is_none() {
-                source.refused = Some(ReasonCode::QuotaExceeded);
-                // 5.0 is told so, and its exchange is over with that; before it, nobody can be told and it goes on.
-                source.inbound =
-                    source.inbound.filter(|_| self.machine.version() != Some(Version::V5));
-            }
-            (targets, number)
-        } else {
-            (router.route(message.topic.clone(), from), None)
-        };
+        let source = self.source(route.token, route.publish.qos, route.publish.packet_id);
+        if message.retain {
+            return self.route_retained(&core, &message, source, staging, now);
+        }
+        let targets = core.namespace.router.route(message.topic.clone(), self.mailbox.as_ref());
         if targets.is_empty() {
             add(&core.counters.publish_unmatched, 1);
         }
-        match staging.message(&core, &targets, &message, retained, source, now) {
+        match staging.message(&core, &targets, &message, None, source, now) {
             Routed::Now(reason) => answer(reason),
+            Routed::AfterCommit => None,
+        }
+    }
+
+    /// Keeps or removes the retained message of a topic, and posts the message before anybody else can do so.
+    fn route_retained(
+        &mut self,
+        core: &Arc<Core>,
+        message: &Arc<Message>,
+        mut source: Source,
+        staging: &mut Staging,
+        now: Instant,
+    ) -> Option<(Token, ReasonCode)> {
+        let _order = core.namespace.retained.order(&message.topic);
+        let (targets, retained) = core.retain(message, self.mailbox.as_ref(), now);
+        if retained.is_none() {
+            source.refused = Some(ReasonCode::QuotaExceeded);
+            // 5.0 is told so, and its exchange is over with that; before it, nobody can be told and it goes on.
+            source.inbound = source.inbound.filter(|_| self.machine.version() != Some(Version::V5));
+        }
+        if targets.is_empty() {
+            add(&core.counters.publish_unmatched, 1);
+        }
+        let routed = staging.message(core, &targets, message, retained, source, now);
+        self.post_at_once(staging);
+        match routed {
+            Routed::Now(reason) => source.token.map(|token| (token, reason)),
             Routed::AfterCommit => None,
         }
     }

@@ -248,6 +248,11 @@ async fn the_retained_message_is_some_publishers_last(version: Version) {
         assert!(text(&retained.payload).ends_with(" 99"), "{retained:?}");
         for watcher in &mut watchers {
             let values = watcher.take_messages_for(SILENCE).await;
+            assert_eq!(
+                values.last(),
+                Some(&text(&retained.payload)),
+                "{qos:?}: what is kept came last"
+            );
             for publisher in 0..4 {
                 let own = |value: &&String| value.starts_with(&publisher.to_string());
                 let values: Vec<_> = values.iter().filter(own).cloned().collect();
