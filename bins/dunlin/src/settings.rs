@@ -153,7 +153,7 @@ const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.b
     qos0_lane_bytes_soft: Size,
     /// QoS 0 bytes waiting for a connected client. Further QoS 0 messages for it are dropped.
     qos0_lane_bytes_hard: Size,
-    /// The longest that a client is read more slowly for the sake of slower receivers.
+    /// The longest that a publisher waits for slower receivers: it is read more slowly, or gets its acknowledgements later.
     publisher_slow_max: Time,
     /// Messages waiting in a shared group when no member can take them. Further ones are dropped.
     shared_group_queue_messages_max: Count,
