@@ -1,6 +1,6 @@
 //! The front doors: bytes in, packets out, borrowed or owned.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use dunlin_topics::TextRules;
 
 use crate::{
@@ -324,10 +324,14 @@ impl Decoder {
             return Ok(Some(Packet::Connect(connect.slice(Frame(&frame)))));
         };
         if front.packet == PacketType::Publish {
-            return match Publish::decode(front.first, body, version, self.limits.text) {
-                Ok(publish) => Ok(Some(Packet::Publish(publish.slice(Frame(&frame))))),
-                Err(fault) => Err(error(fault, front.first, Some(version))),
-            };
+            let publish = Publish::decode(front.first, body, version, self.limits.text)
+                .map_err(|fault| error(fault, front.first, Some(version)))?;
+            let payload_at = frame.len() - publish.payload.len();
+            let mut publish = publish.slice_head(Frame(&frame));
+            // The payload is what is left of the frame, so that there is one reference less to count.
+            publish.payload = frame;
+            publish.payload.advance(payload_at);
+            return Ok(Some(Packet::Publish(publish)));
         }
         let packet = front.decode(body, version, self.limits.text)?;
         Ok(Some(packet.to_owned_in(&frame)))

@@ -41,12 +41,13 @@ pub(crate) trait Sink {
     /// A Variable Byte Integer in its shortest form. [MQTT-1.5.5-1]
     #[inline]
     fn varint(&mut self, value: usize) {
-        // Nearly all have one byte; a copy of a length that is not known would be a call.
-        if let Ok(byte @ 0..=0x7F) = u8::try_from(value) {
-            return self.u8(byte);
+        // Each length by itself: a copy of a length that is not known would be a call.
+        match varint(value) {
+            ([a, ..], 1) => self.u8(a),
+            ([a, b, ..], 2) => self.bytes(&[a, b]),
+            ([a, b, c, _], 3) => self.bytes(&[a, b, c]),
+            (bytes, _) => self.bytes(&bytes),
         }
-        let (bytes, len) = varint(value);
-        self.bytes(bytes.get(..len).unwrap_or(&bytes));
     }
 }
 
@@ -93,6 +94,9 @@ impl Sink for Counter {
 
     #[inline]
     fn properties(&mut self, properties: &impl PropertyWriter) {
+        if properties.is_empty() {
+            return self.u8(0);
+        }
         let before = self.len;
         properties.write(self);
         self.len += varint_len(self.len - before);
@@ -114,6 +118,9 @@ impl Sink for Vec<u8> {
 
     #[inline]
     fn properties(&mut self, properties: &impl PropertyWriter) {
+        if properties.is_empty() {
+            return self.u8(0);
+        }
         let at = self.len();
         self.push(0);
         properties.write(self);

@@ -311,6 +311,19 @@ impl<B: Buffer> Connect<B> {
 }
 
 impl<B: Buffer> PropertyWriter for ConnectProperties<B> {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.session_expiry_interval.is_none()
+            && self.receive_maximum.is_none()
+            && self.maximum_packet_size.is_none()
+            && self.topic_alias_maximum.is_none()
+            && !self.request_response_information
+            && self.request_problem_information
+            && self.authentication_method.is_none()
+            && self.authentication_data.is_none()
+            && self.user_properties.is_empty()
+    }
+
     fn write(&self, sink: &mut impl Sink) {
         sink.property_u32(id::SESSION_EXPIRY_INTERVAL, self.session_expiry_interval);
         sink.property_u16(id::RECEIVE_MAXIMUM, self.receive_maximum.map(NonZeroU16::get));

@@ -143,31 +143,44 @@ impl<'a> Publish<&'a [u8]> {
         })
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn slice(&self, frame: Frame<'_>) -> Publish<Bytes> {
-        let properties = &self.properties;
+        Publish { payload: frame.bytes(self.payload), ..self.slice_head(frame) }
+    }
+
+    /// All but the payload, which is left empty.
+    #[inline(always)]
+    pub(crate) fn slice_head(&self, frame: Frame<'_>) -> Publish<Bytes> {
         Publish {
             dup: self.dup,
             retain: self.retain,
             qos: self.qos,
             packet_id: self.packet_id,
             topic: frame.text(self.topic),
-            properties: PublishProperties {
-                payload_format_utf8: properties.payload_format_utf8,
-                message_expiry_interval: properties.message_expiry_interval,
-                topic_alias: properties.topic_alias,
-                response_topic: frame.maybe_text(properties.response_topic),
-                correlation_data: frame.maybe_bytes(properties.correlation_data),
-                content_type: frame.maybe_text(properties.content_type),
-                subscription_ids: properties.subscription_ids.to_owned_in(frame),
-                user_properties: properties.user_properties.to_owned_in(frame),
-            },
-            payload: frame.bytes(self.payload),
+            properties: self.properties.slice(frame),
+            payload: Bytes::new(),
         }
     }
 }
 
 impl<'a> PublishProperties<&'a [u8]> {
+    #[inline(always)]
+    fn slice(&self, frame: Frame<'_>) -> PublishProperties<Bytes> {
+        if self.is_empty() {
+            return PublishProperties::default();
+        }
+        PublishProperties {
+            payload_format_utf8: self.payload_format_utf8,
+            message_expiry_interval: self.message_expiry_interval,
+            topic_alias: self.topic_alias,
+            response_topic: frame.maybe_text(self.response_topic),
+            correlation_data: frame.maybe_bytes(self.correlation_data),
+            content_type: frame.maybe_text(self.content_type),
+            subscription_ids: self.subscription_ids.to_owned_in(frame),
+            user_properties: self.user_properties.to_owned_in(frame),
+        }
+    }
+
     #[inline]
     fn decode(packet: &mut Reader<'a>, rules: TextRules) -> Result<Self, Fault> {
         if packet.skip_zero() {
@@ -242,12 +255,7 @@ impl<B: Buffer> Body for Publish<B> {
             sink.u16(packet_id.get());
         }
         if version.is_v5() {
-            // Most have none, and then one look is enough.
-            if self.properties.is_empty() {
-                sink.u8(0);
-            } else {
-                sink.properties(&self.properties);
-            }
+            sink.properties(&self.properties);
         }
         sink.bytes(self.payload.as_ref());
     }
@@ -261,6 +269,11 @@ pub(crate) const fn first_byte(dup: bool, qos: Qos, retain: bool) -> u8 {
 }
 
 impl<B: Buffer> PropertyWriter for PublishProperties<B> {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+
     fn write(&self, sink: &mut impl Sink) {
         sink.property_bool(id::PAYLOAD_FORMAT_INDICATOR, self.payload_format_utf8);
         sink.property_u32(id::MESSAGE_EXPIRY_INTERVAL, self.message_expiry_interval);

@@ -130,6 +130,18 @@ impl<'a> WillProperties<&'a [u8]> {
 }
 
 impl<B: Buffer> PropertyWriter for Will<B> {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        let properties = &self.properties;
+        self.delay_interval == 0
+            && properties.payload_format_utf8.is_none()
+            && properties.message_expiry_interval.is_none()
+            && properties.response_topic.is_none()
+            && properties.correlation_data.is_none()
+            && properties.content_type.is_none()
+            && properties.user_properties.is_empty()
+    }
+
     fn write(&self, sink: &mut impl Sink) {
         let properties = &self.properties;
         sink.property_u32(

@@ -9,6 +9,12 @@ use crate::{
 
 /// Properties that can be written, to count them or to fill them in.
 pub(crate) trait PropertyWriter {
+    /// Whether one look tells that there are none, as most packets have.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        false
+    }
+
     fn write(&self, sink: &mut impl Sink);
 }
 
