@@ -28,7 +28,7 @@ fuzz TARGET SECS="60":
 
 # One group of benches: `just bench topics`.
 bench NAME *ARGS:
-    cargo bench --workspace --bench {{ NAME }} -- {{ ARGS }}
+    cargo bench --package dunlin-benches --features peers --bench {{ NAME }} -- {{ ARGS }}
 
 # Which statements of the standards are cited, and by what.
 spec:
