@@ -93,7 +93,7 @@ enum Owner {
 struct State {
     owner: Owner,
     /// How often the session was claimed. Only the newest claimant gets it.
-    claims: u64,
+    claims: u32,
     claimant: Option<Waker>,
     /// Wakes the owner.
     waker: Option<Waker>,
@@ -276,9 +276,9 @@ impl Mailbox {
     // ---- Ownership ----
 
     /// Asks for the session; the owner, if there is one, is asked to let go. Returns the claim's number.
-    pub(crate) fn claim(&self) -> u64 {
+    pub(crate) fn claim(&self) -> u32 {
         let mut state = self.lock();
-        state.claims += 1;
+        state.claims = state.claims.wrapping_add(1);
         let claim = state.claims;
         let superseded = state.claimant.take();
         let owner = if matches!(state.owner, Owner::Live) {
@@ -293,7 +293,7 @@ impl Mailbox {
     }
 
     /// Tries to get the claimed session.
-    pub(crate) fn poll_claim(&self, claim: u64, cx: &Context<'_>) -> Claimed {
+    pub(crate) fn poll_claim(&self, claim: u32, cx: &Context<'_>) -> Claimed {
         let mut state = self.lock();
         if matches!(state.owner, Owner::Ended) {
             return Claimed::Ended;

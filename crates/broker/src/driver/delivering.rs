@@ -1,5 +1,6 @@
 //! From the mailbox to the socket: what arrived for this client, retained messages, its shared groups.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::task::{Context, Poll};
@@ -62,9 +63,6 @@ impl Driver {
         }
         if self.busy.as_ref().is_some_and(|busy| !busy.groups.is_empty()) {
             self.pull(&mailbox, staging);
-        }
-        if let Some(reason) = collected.eviction.take() {
-            self.evict(reason, staging, now);
         }
     }
 
@@ -222,9 +220,9 @@ impl Driver {
         }
     }
 
-    pub(super) fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+    pub(super) fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
         if matches!(self.state, State::Lingering | State::Closed) {
-            return true;
+            return Ok(());
         }
         match self.writer.poll_flush(&self.socket, now, cx) {
             Poll::Ready(Ok(())) => {
@@ -234,13 +232,10 @@ impl Driver {
                     let _ =
                         socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write);
                 }
-                true
+                Ok(())
             }
-            Poll::Ready(Err(error)) => {
-                self.lost(&error, now);
-                false
-            }
-            Poll::Pending => true,
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(()),
         }
     }
 }

@@ -188,7 +188,15 @@ impl Driver {
                 self.replay(staging, now);
                 self.finish_batch(staging, cx);
             }
-            if !self.poll_write(now, cx) {
+            if let Some(reason) = collected.eviction.take() {
+                self.take_what_arrived(read, staging, now);
+                self.evict(reason, staging, now);
+                self.finish_batch(staging, cx);
+            }
+            if let Err(error) = self.poll_write(now, cx) {
+                self.take_what_arrived(read, staging, now);
+                self.finish_batch(staging, cx);
+                self.lost(&error, now);
                 return Poll::Ready(());
             }
             let more = match self.state {

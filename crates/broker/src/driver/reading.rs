@@ -1,5 +1,6 @@
 //! From the socket to the machine: reads, packets across reads, runs that pass the machine by.
 
+use std::io::Read;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -128,6 +129,31 @@ impl Driver {
             Poll::Pending => {}
         }
         false
+    }
+
+    /// Takes in what the client had sent when something else ends the connection, so that a DISCONNECT that came in time
+    /// counts. [MQTT-3.14.4-3] The socket itself is asked: the runtime may not have heard of it yet. At most one buffer.
+    pub(super) fn take_what_arrived(
+        &mut self,
+        read: &mut Vec<u8>,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
+        let kept = self.partial.len();
+        if self.state != State::Open || !self.reads() || self.unread || kept >= LARGE_BYTES {
+            return;
+        }
+        read.resize(buffers::BUFFER_BYTES, 0);
+        if let Some(front) = read.get_mut(..kept) {
+            front.copy_from_slice(&self.partial);
+        }
+        let room = read.get_mut(kept..).unwrap_or_default();
+        if let Ok(count @ 1..) = (&*socket2::SockRef::from(&self.socket)).read(room) {
+            self.bytes_received += count as u64;
+            add(&self.core.counters.bytes_received, count as u64);
+            self.partial = Vec::new();
+            self.take_in(read.get(..kept + count).unwrap_or_default(), staging, now);
+        }
     }
 
     /// Whether the client is read now.

@@ -329,6 +329,23 @@ async fn a_takeover_publishes_the_will_of_3x(version: Version) {
     watcher.expect_nothing().await;
 }
 
+versions!(a_disconnect_counts_if_it_came_before_the_takeover: V3_1, V3_1_1, V5);
+// [MQTT-3.14.4-3] [MQTT-3.14.4-3 @3.1.1] Whichever of the two connections is looked at first.
+async fn a_disconnect_counts_if_it_came_before_the_takeover(version: Version) {
+    const ROUNDS: usize = 300;
+    let (server, mut watcher) = watched().await;
+    for _ in 0..ROUNDS {
+        let mut new = server.dial(version).await;
+        let mut old = server.connect(connect(version, "s").will(will("will/s", "gone"))).await;
+        old.send(disconnect(ReasonCode::Success)).await;
+        new.send(connect(version, "s")).await;
+        new.expect_connack(false).await;
+        old.expect_closed().await;
+        new.end_session().await;
+    }
+    watcher.expect_nothing().await;
+}
+
 versions!(a_takeover_publishes_a_will_without_delay: V5);
 // [MQTT-3.1.4-3] [MQTT-3.1.2-8] The old Network Connection is closed: that is what the Will is for.
 async fn a_takeover_publishes_a_will_without_delay(version: Version) {
