@@ -8,7 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dunlin_codec::{Qos, Version};
+use dunlin_codec::Qos;
+pub use dunlin_session::AcceptedVersions;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -146,38 +147,6 @@ impl Default for ListenerConfig {
 /// An IPv4 address that is written as IPv6 counts as the IPv4 address.
 fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
-}
-
-/// The protocol versions that a listener serves.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct AcceptedVersions {
-    /// MQTT 3.1.
-    pub v3_1: bool,
-    /// MQTT 3.1.1.
-    pub v3_1_1: bool,
-    /// MQTT 5.0.
-    pub v5: bool,
-}
-
-impl AcceptedVersions {
-    /// No version: a place to start from, and an error in a [`Config`].
-    pub const NONE: Self = Self { v3_1: false, v3_1_1: false, v5: false };
-
-    /// Whether `version` is served.
-    pub const fn accepts(self, version: Version) -> bool {
-        match version {
-            Version::V3_1 => self.v3_1,
-            Version::V3_1_1 => self.v3_1_1,
-            Version::V5 => self.v5,
-        }
-    }
-}
-
-impl Default for AcceptedVersions {
-    /// All three.
-    fn default() -> Self {
-        Self { v3_1: true, v3_1_1: true, v5: true }
-    }
 }
 
 /// What a full queue does with one more message. It acts on the whole queue, in memory or on disk.

@@ -111,6 +111,9 @@ pub struct AcceptedVersions {
 }
 
 impl AcceptedVersions {
+    /// No version: a place to start from; who serves none refuses every CONNECT.
+    pub const NONE: Self = Self { v3_1: false, v3_1_1: false, v5: false };
+
     /// Whether this version is served.
     #[must_use]
     pub const fn accepts(self, version: Version) -> bool {

@@ -80,11 +80,7 @@ impl Listener {
 fn capabilities(config: &Config, listener: &ListenerConfig) -> Capabilities {
     let limits = &config.limits;
     Capabilities {
-        versions: dunlin_session::AcceptedVersions {
-            v3_1: listener.versions.v3_1,
-            v3_1_1: listener.versions.v3_1_1,
-            v5: listener.versions.v5,
-        },
+        versions: listener.versions,
         maximum_qos: listener.maximum_qos,
         retain_available: listener.retain_available,
         wildcard_subscription_available: listener.wildcard_subscription_available,

@@ -107,8 +107,7 @@ fn versions_that_are_not_served_are_told_so_in_their_own_form() {
         (Version::V3_1_1, "violation MQTT-3.1.2-2 @3.1.1"),
         (Version::V5, "violation MQTT-3.1.2-2"),
     ] {
-        let versions = AcceptedVersions { v3_1: false, v3_1_1: false, v5: false };
-        let capabilities = Capabilities { versions, ..Default::default() };
+        let capabilities = Capabilities { versions: AcceptedVersions::NONE, ..Default::default() };
         let close = format!("close: version {version} is not served here");
         assert_refused(
             capabilities,
