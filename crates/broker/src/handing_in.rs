@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dunlin_store::{Change, SubmitError};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::core::Core;
 use crate::persist::{Entry, Write};
@@ -101,7 +102,8 @@ impl Core {
     /// Writes and waits until it is durable.
     pub(crate) async fn write(self: &Arc<Self>, entries: Vec<Entry>) -> Result<(), ()> {
         let mut write = Write::new(self, None, entries);
-        let done = write.on_done();
+        let (sender, done) = oneshot::channel();
+        write.tell(Some(sender));
         loop {
             match self.submit(write) {
                 Ok(()) => return done.await.unwrap_or(Err(())),

@@ -144,13 +144,6 @@ impl Write {
     pub(crate) fn tell(&mut self, done: Option<oneshot::Sender<Result<(), ()>>>) {
         self.done = done;
     }
-
-    /// A receiver that is told when all of it is durable.
-    pub(crate) fn on_done(&mut self) -> oneshot::Receiver<Result<(), ()>> {
-        let (sender, receiver) = oneshot::channel();
-        self.done = Some(sender);
-        receiver
-    }
 }
 
 impl Submission for Write {

@@ -63,12 +63,7 @@ impl Driver {
         if self.partial.len() >= LARGE_BYTES {
             return self.poll_read_large(staging, now, cx);
         }
-        read.resize(buffers::BUFFER_BYTES, 0);
-        let kept = self.partial.len();
-        if let Some(front) = read.get_mut(..kept) {
-            front.copy_from_slice(&self.partial);
-        }
-        let mut buffer = ReadBuf::new(read.get_mut(kept..).unwrap_or_default());
+        let mut buffer = ReadBuf::new(self.room_in(read));
         match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) => {
                 let count = buffer.filled().len();
@@ -76,10 +71,7 @@ impl Driver {
                     self.closed_by_peer(staging, now);
                     return false;
                 }
-                self.bytes_received += count as u64;
-                add(&self.core.counters.bytes_received, count as u64);
-                self.partial = Vec::new();
-                self.take_in(read.get(..kept + count).unwrap_or_default(), staging, now);
+                self.take_read(count, read, staging, now);
                 true
             }
             Poll::Ready(Err(error)) => {
@@ -143,17 +135,26 @@ impl Driver {
         if self.state != State::Open || !self.reads() || self.unread || kept >= LARGE_BYTES {
             return;
         }
+        let socket = socket2::SockRef::from(&self.socket);
+        if let Ok(count @ 1..) = (&*socket).read(self.room_in(read)) {
+            self.take_read(count, read, staging, now);
+        }
+    }
+
+    /// Puts what was kept at the front of the thread's buffer, and gives the rest to read into.
+    fn room_in<'a>(&self, read: &'a mut Vec<u8>) -> &'a mut [u8] {
         read.resize(buffers::BUFFER_BYTES, 0);
-        if let Some(front) = read.get_mut(..kept) {
-            front.copy_from_slice(&self.partial);
-        }
-        let room = read.get_mut(kept..).unwrap_or_default();
-        if let Ok(count @ 1..) = (&*socket2::SockRef::from(&self.socket)).read(room) {
-            self.bytes_received += count as u64;
-            add(&self.core.counters.bytes_received, count as u64);
-            self.partial = Vec::new();
-            self.take_in(read.get(..kept + count).unwrap_or_default(), staging, now);
-        }
+        let (front, room) = read.split_at_mut(self.partial.len());
+        front.copy_from_slice(&self.partial);
+        room
+    }
+
+    /// Takes in what was kept and the `count` bytes that were read behind it.
+    fn take_read(&mut self, count: usize, read: &[u8], staging: &mut Staging, now: Instant) {
+        self.bytes_received += count as u64;
+        add(&self.core.counters.bytes_received, count as u64);
+        let kept = std::mem::take(&mut self.partial).len();
+        self.take_in(read.get(..kept + count).unwrap_or_default(), staging, now);
     }
 
     /// Whether the client is read now.
