@@ -361,6 +361,7 @@ impl Core {
         let mut metrics = self.counters.snapshot();
         metrics.retained_messages = self.namespace.retained.len();
         metrics.retained_bytes = self.namespace.retained.bytes();
+        metrics.store_failures = self.committer.stats().failures;
         metrics
     }
 

@@ -262,6 +262,7 @@ impl Staging {
             retained,
             will_of: source.will_of,
             token,
+            refused: false,
         })));
         if acknowledged { Routed::AfterCommit } else { Routed::Now(reason) }
     }
@@ -373,6 +374,7 @@ impl Staging {
             retained: None,
             will_of: None,
             token: None,
+            refused: false,
         })));
     }
 

@@ -186,6 +186,7 @@ impl Core {
                     retained: None,
                     will_of: None,
                     token: None,
+                    refused: false,
                 })));
             }
         }

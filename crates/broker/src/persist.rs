@@ -10,8 +10,8 @@ use std::time::{Instant, SystemTime};
 use dunlin_codec::{Message, PacketId, Qos, ReasonCode};
 use dunlin_session::{Delivery, Origin, Session, SessionExpiry, Token};
 use dunlin_store::{
-    Batch, Change, Durability, Publication, SessionNo, SessionRecord, StoreError, Submission,
-    Target, UnixMillis, WillRecord,
+    Batch, Change, Durability, Publication, Room as StoreRoom, SessionNo, SessionRecord,
+    StoreError, Submission, Target, UnixMillis, WillRecord,
 };
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use crate::core::Core;
 use crate::fanout::Staging;
 use crate::lane::Patience;
 use crate::mailbox::{Mailbox, Notice};
-use crate::metrics::{DropReason, add};
+use crate::metrics::DropReason;
 use crate::share::{Group, Member};
 
 /// What one wait for the store may cost beside its messages, for the committer's bounds.
@@ -67,6 +67,8 @@ pub(crate) struct PublishEntry {
     pub(crate) will_of: Option<SessionNo>,
     /// Who waits for the acknowledgement, and what it is to say.
     pub(crate) token: Option<(Token, ReasonCode)>,
+    /// Whether the store had no room for it when it was prepared.
+    pub(crate) refused: bool,
 }
 
 /// A copy for one session's queue.
@@ -151,14 +153,17 @@ impl Submission for Write {
         self.size
     }
 
-    fn prepare(&mut self, batch: &mut Batch) {
+    fn prepare(&mut self, batch: &mut Batch, room: StoreRoom) {
         let now = UnixMillis::from(SystemTime::now());
         let monotonic = Instant::now();
         let mut waits = self.done.is_some();
         for entry in &mut self.entries {
             match entry {
                 Entry::Publish(entry) => {
-                    entry.prepare(batch, now, monotonic);
+                    entry.refused = room == StoreRoom::NoMessages && entry.takes_room();
+                    if !entry.refused {
+                        entry.prepare(batch, now, monotonic);
+                    }
                     waits = true;
                 }
                 Entry::Change { change, token } => {
@@ -183,18 +188,31 @@ impl Submission for Write {
         }
     }
 
+    fn take_back(&mut self) {
+        for entry in &mut self.entries {
+            match entry {
+                Entry::Publish(entry) => entry.take_back(),
+                Entry::Change { .. } => {}
+                Entry::HandOver { to, .. } => to.take_back(),
+                Entry::GiveBack { group, seq, .. } => {
+                    group.take_number_back(*seq);
+                    *seq = 0;
+                }
+            }
+        }
+    }
+
     fn finish(self, outcome: Result<(), &StoreError>) {
         let Some(core) = self.core.upgrade() else { return };
-        if outcome.is_err() {
-            add(&core.counters.store_failures, 1);
-        }
         let mut arrivals = Arrivals::default();
         let mut notices = Vec::new();
         let mut again = Vec::new();
         for entry in self.entries {
             let done = match (entry, outcome.is_ok()) {
-                (Entry::Publish(entry), true) => entry.finished(&core, &mut arrivals),
-                (Entry::Publish(entry), false) => entry.failed(&core),
+                (Entry::Publish(entry), true) if !entry.refused => {
+                    entry.finished(&core, &mut arrivals)
+                }
+                (Entry::Publish(entry), _) => entry.failed(&core),
                 (Entry::Change { token, .. }, ok) => token
                     .map(|token| if ok { Notice::Durable { token } } else { Notice::StoreFailed }),
                 (Entry::HandOver { group, from_seq, to }, true) => {
@@ -206,7 +224,7 @@ impl Submission for Write {
                     }
                     None
                 }
-                (Entry::HandOver { group, from_seq, to }, false) => {
+                (Entry::HandOver { group, from_seq, mut to }, false) => {
                     to.take_back();
                     group.give_back(vec![in_group(&group, to.delivery, from_seq)]);
                     None
@@ -348,13 +366,23 @@ impl PublishEntry {
         self.token.map(|(token, reason)| Notice::Routed { token, reason })
     }
 
-    fn failed(self, core: &Core) -> Option<Notice> {
-        for target in &self.targets {
-            target.take_back();
-        }
-        for GroupTarget { group, delivery, .. } in &self.groups {
+    /// Whether it leaves more in the store than was there before.
+    fn takes_room(&self) -> bool {
+        let retains = self.retained.is_some() && !self.message.payload.is_empty();
+        retains || self.inbound.is_some() || !self.targets.is_empty() || !self.groups.is_empty()
+    }
+
+    /// Its places in all queues are free again.
+    fn take_back(&mut self) {
+        self.targets.iter_mut().for_each(QueueTarget::take_back);
+        for GroupTarget { group, delivery, .. } in &mut self.groups {
             group.take_number_back(delivery.seq);
+            delivery.seq = 0;
         }
+    }
+
+    fn failed(mut self, core: &Core) -> Option<Notice> {
+        self.take_back();
         if let Some(number) = self.retained {
             core.namespace.retained.take_back(&self.message.topic, number);
         }
@@ -386,8 +414,8 @@ impl QueueTarget {
     }
 
     /// The store refused it: its place is given back.
-    fn take_back(&self) {
-        self.room.mailbox.take_back(self.delivery.seq);
+    fn take_back(&mut self) {
+        self.room.mailbox.take_back(std::mem::take(&mut self.delivery.seq));
     }
 }
 

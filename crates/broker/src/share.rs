@@ -185,10 +185,12 @@ impl Group {
         self.waiting.store(true, Ordering::Release);
     }
 
-    /// The store refused the place given last: it is free again.
+    /// The store refused the place given last, if one was given: it is free again.
     pub(crate) fn take_number_back(&self, seq: u64) {
-        let mut state = self.state.lock();
-        state.last_seq = state.last_seq.min(seq.saturating_sub(1));
+        if seq > 0 {
+            let mut state = self.state.lock();
+            state.last_seq = state.last_seq.min(seq - 1);
+        }
     }
 
     /// Puts messages back to the front, in their order. They were accepted once, so the bounds do not apply.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use dunlin_codec::{Message, PacketId, Qos, Text, TopicName};
 
@@ -32,6 +34,26 @@ pub trait Store: fmt::Debug + Send {
     /// A way to read messages, for any thread. It sees at least what was committed when it was asked.
     fn reader(&self) -> Box<dyn Reader>;
 
+    /// What there is room for now. Asked before each batch is put together.
+    fn room(&mut self) -> Room {
+        Room::All
+    }
+
+    /// Does a little of what was put off: writes that nobody waits for, room to be given back. Called after each commit,
+    /// and with `idle` when nothing came for as long as the last call had asked for. Must not take longer than a commit.
+    ///
+    /// # Errors
+    /// A fatal one.
+    fn look_after(&mut self, idle: bool) -> Result<Option<Duration>, StoreError> {
+        let _ = idle;
+        Ok(None)
+    }
+
+    /// What the store says of itself, kept up to date.
+    fn status(&self) -> Arc<StoreStatus> {
+        Arc::default()
+    }
+
     /// Whether the contents are still there when the process has ended. Where they are not, a broker that shuts down
     /// in order publishes the wills it could not publish later.
     fn outlives_process(&self) -> bool {
@@ -45,6 +67,34 @@ pub trait Store: fmt::Debug + Send {
     fn close(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// What a store has room for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Room {
+    /// Everything.
+    #[default]
+    All,
+    /// Nothing that takes more room: no new messages. What frees room still finds some, and the state of sessions.
+    NoMessages,
+}
+
+/// Sizes in bytes and counts of a store, as it last saw them. Plain numbers for an operator to see; zero where a
+/// back-end has no such thing.
+#[derive(Debug, Default)]
+pub struct StoreStatus {
+    /// What the store takes on disk, everything included.
+    pub bytes: AtomicU64,
+    /// What of it is the log that is not yet part of the database.
+    pub wal_bytes: AtomicU64,
+    /// What of it holds nothing at present, and is used again before more is asked for.
+    pub free_bytes: AtomicU64,
+    /// Messages stored, those included that are done with and not yet removed.
+    pub messages: AtomicU64,
+    /// 1 while there is [no room for messages](Room::NoMessages).
+    pub full: AtomicU64,
+    /// How often it became full.
+    pub times_full: AtomicU64,
 }
 
 /// Reads messages back whose payload is not in memory.

@@ -15,6 +15,14 @@ pub enum StoreError {
     /// The store holds something that it never wrote.
     #[error("the store is damaged: {0}")]
     Corrupt(Box<str>),
+    /// The committer's thread did not get on. What it waits for may never come, so nothing more is acknowledged.
+    #[error("the store has not answered for {seconds} seconds: it was {doing}")]
+    Stalled {
+        /// What it was doing.
+        doing: &'static str,
+        /// For how long.
+        seconds: u64,
+    },
     /// The committer ended by a panic: a bug, here or in a submission. Nothing more is acknowledged.
     #[error("the committer of the store has stopped")]
     Stopped,

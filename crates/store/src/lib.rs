@@ -18,7 +18,7 @@
 //! use dunlin_codec::{ClientId, Message, Qos, TopicName};
 //! use dunlin_store::{
 //!     Batch, Change, Committer, CommitterOptions, Durability, MemoryStore, MessageId, NamespaceNo, Publication,
-//!     SessionKey, SessionNo, SessionRecord, StoreError, Submission, Target, UnixMillis,
+//!     Room, SessionKey, SessionNo, SessionRecord, StoreError, Submission, Target, UnixMillis,
 //! };
 //!
 //! /// A PUBLISH that waits for its PUBACK.
@@ -33,7 +33,7 @@
 //!         self.message.size()
 //!     }
 //!
-//!     fn prepare(&mut self, batch: &mut Batch) {
+//!     fn prepare(&mut self, batch: &mut Batch, _room: Room) {
 //!         // A broker opens the session long before, and counts the places of its queue here.
 //!         batch.push(Change::SessionOpened {
 //!             session: self.to,
@@ -56,6 +56,8 @@
 //!         });
 //!         batch.require(Durability::Fsync);
 //!     }
+//!
+//!     fn take_back(&mut self) {}
 //!
 //!     fn finish(self, outcome: Result<(), &StoreError>) {
 //!         let _ = self.puback.send(outcome.is_ok());
@@ -115,7 +117,8 @@ mod memory;
 mod record;
 
 pub use backend::{
-    MessageHeader, Meta, Reader, Report, RetainedRecord, Store, StoredSession, Visitor,
+    MessageHeader, Meta, Reader, Report, RetainedRecord, Room, Store, StoreStatus, StoredSession,
+    Visitor,
 };
 pub use batch::{Batch, Durability};
 pub use change::Change;

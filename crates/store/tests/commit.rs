@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dunlin_store::{
-    Batch, Committer, CommitterOptions, Durability, MemoryStore, MessageId, Reader, Report, Store,
-    StoreError, Submission, SubmitError, Visitor,
+    Batch, Committer, CommitterOptions, Durability, MemoryStore, MessageId, Reader, Report, Room,
+    Store, StoreError, Submission, SubmitError, Visitor,
 };
 
 use support::Snapshot;
@@ -216,9 +216,11 @@ impl Submission for Chain {
         1
     }
 
-    fn prepare(&mut self, batch: &mut Batch) {
+    fn prepare(&mut self, batch: &mut Batch, _room: Room) {
         batch.push(lazy_change());
     }
+
+    fn take_back(&mut self) {}
 
     fn finish(self, outcome: Result<(), &StoreError>) {
         self.log.push(Event::Finished(u64::from(self.left), outcome.map_err(ToString::to_string)));
@@ -283,12 +285,14 @@ impl Submission for Level {
         1
     }
 
-    fn prepare(&mut self, batch: &mut Batch) {
+    fn prepare(&mut self, batch: &mut Batch, _room: Room) {
         batch.push(lazy_change());
         if let Some(level) = self.0 {
             batch.require(level);
         }
     }
+
+    fn take_back(&mut self) {}
 
     fn finish(self, _: Result<(), &StoreError>) {}
 }

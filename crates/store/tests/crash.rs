@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use dunlin_store::{
-    Batch, Committer, CommitterOptions, Durability, Failure, MemoryStore, MessageId, SessionNo,
-    Store, StoreError, Submission, SubmitError,
+    Batch, Committer, CommitterOptions, Durability, Failure, MemoryStore, MessageId, Room,
+    SessionNo, Store, StoreError, Submission, SubmitError,
 };
 
 use support::{Snapshot, open, publication, target};
@@ -44,7 +44,10 @@ impl Submission for Read {
         1_000
     }
 
-    fn prepare(&mut self, batch: &mut Batch) {
+    fn prepare(&mut self, batch: &mut Batch, room: Room) {
+        if room == Room::NoMessages {
+            return;
+        }
         for _ in 0..MESSAGES {
             let seq = self.queue.last.fetch_add(1, Ordering::Relaxed) + 1;
             let id = batch.publish(publication("p", vec![target(self.queue.session, seq)]));
@@ -53,17 +56,16 @@ impl Submission for Read {
         batch.require(Durability::Fsync);
     }
 
+    // Every later submission of this batch is taken back too, and none of the next is prepared yet.
+    fn take_back(&mut self) {
+        self.queue.last.fetch_sub(self.places.drain(..).len() as u64, Ordering::Relaxed);
+    }
+
     fn finish(self, outcome: Result<(), &StoreError>) {
-        match outcome {
-            Ok(()) => {
-                let mut acknowledged = self.acknowledged.lock().unwrap();
-                acknowledged
-                    .extend(self.places.iter().map(|(seq, id)| (self.queue.session, *seq, *id)));
-            }
-            // Every later submission of this batch fails too, and none of the next is prepared yet.
-            Err(_) => {
-                self.queue.last.fetch_sub(MESSAGES, Ordering::Relaxed);
-            }
+        if outcome.is_ok() {
+            let mut acknowledged = self.acknowledged.lock().unwrap();
+            acknowledged
+                .extend(self.places.iter().map(|(seq, id)| (self.queue.session, *seq, *id)));
         }
     }
 }

@@ -246,6 +246,8 @@ async fn a_release_that_met_a_full_store_can_be_repeated(version: Version) {
     let mut publisher = server.connect(connect(version, "publisher").kept()).await;
     publisher.send(publish("a", "x").qos(QOS2).id(1)).await;
     publisher.expect_acceptance(QOS2, 1).await;
+    // Without new messages there is no room either.
+    disk.faults().fail_next(Failure::Full);
     disk.faults().fail_next(Failure::Full);
     publisher.send(pubrel(1)).await;
     publisher.ended().await;
@@ -263,6 +265,8 @@ async fn a_pubrec_that_met_a_full_store_is_stored_at_resume(version: Version) {
     let (disk, server, mut durable) = Server::with_durable_subscriber(version).await;
     server.publish(publish("a", "x").qos(QOS2)).await;
     let id = durable.expect_message(publish("a", "x").qos(QOS2)).await;
+    // Without new messages there is no room either.
+    disk.faults().fail_next(Failure::Full);
     disk.faults().fail_next(Failure::Full);
     durable.send(pubrec(id)).await;
     durable.ended().await;

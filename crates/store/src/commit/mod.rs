@@ -3,20 +3,24 @@
 //! There is no timer that waits for a group to fill. Whatever was submitted while the last commit ran is the next
 //! group: the slower the disk, the larger the groups.
 
+mod latency;
 mod queue;
 mod thread;
+mod watchdog;
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::backend::Store;
+use crate::backend::{Room, Store, StoreStatus};
 use crate::batch::Batch;
 use crate::error::StoreError;
 use crate::id::MessageId;
 
 use queue::Queue;
+use watchdog::Alarm;
 
 /// Changes that become durable together, and what to do when they are.
 ///
@@ -26,11 +30,17 @@ pub trait Submission: Send + 'static {
     /// What it costs in memory, in bytes: counted against the bounds of the queue and of a batch. Always the same.
     fn size(&self) -> usize;
 
-    /// Numbers the changes and puts them into the batch. Called on the committer's thread, once, in the order of
-    /// submission; not called any more once the store has failed.
+    /// Numbers the changes and puts them into the batch. Called on the committer's thread, in the order of submission;
+    /// not called any more once the store has failed.
     ///
-    /// Adding nothing is fine: the submission then only learns that everything before it is done.
-    fn prepare(&mut self, batch: &mut Batch);
+    /// With [`Room::NoMessages`] it leaves out what would take new room, and remembers that it did: for that part the
+    /// success of the commit means nothing. Adding nothing is fine: the submission then only learns that everything
+    /// before it is done.
+    fn prepare(&mut self, batch: &mut Batch, room: Room);
+
+    /// The commit of what was prepared found no room, and nothing of it is in the store: what was numbered is taken
+    /// back. `prepare` follows once more, with [`Room::NoMessages`].
+    fn take_back(&mut self);
 
     /// Called when the changes are as durable as the batch required, or failed: on the committer's thread, in the
     /// order of submission, after every submission of the batch was prepared and before any of the next one is.
@@ -51,17 +61,21 @@ pub struct CommitterOptions {
     pub batch_max: usize,
     /// At most so many bytes go into one batch; a single submission above it makes a batch alone.
     pub batch_bytes_max: usize,
+    /// How long one step of the thread may take, a commit above all. After it the store has failed: a disk that does
+    /// not answer is no better than none, and everybody waits for it.
+    pub stall_max: Duration,
 }
 
 impl Default for CommitterOptions {
     /// 65,536 submissions and 64 MiB may wait; a batch takes 4,096 submissions and 8 MiB, what a common disk writes
-    /// in some ten milliseconds.
+    /// in some ten milliseconds. No step takes longer than 30 seconds.
     fn default() -> Self {
         Self {
             queue_max: 65_536,
             queue_bytes_max: 64 << 20,
             batch_max: 4_096,
             batch_bytes_max: 8 << 20,
+            stall_max: Duration::from_secs(30),
         }
     }
 }
@@ -110,25 +124,33 @@ pub struct CommitterStats {
     pub waiting: usize,
     /// Their bytes.
     pub waiting_bytes: usize,
+    /// The time that half of the commits took at the most, to within an eighth.
+    pub commit_p50: Duration,
+    /// The time that 99 of 100 commits took at the most, to within an eighth.
+    pub commit_p99: Duration,
+    /// The time that the longest commit took.
+    pub commit_max: Duration,
 }
 
 /// The owner of a [`Store`]: takes submissions from any thread and commits them in groups on a thread of its own.
 ///
 /// Submissions are prepared, committed and finished in the order in which they came. A commit that fails for want of
-/// room fails the submissions of its batch and no other. After a fatal error everything that waits or comes finishes
+/// room is tried once more without new messages; if that fails too, so do the submissions of its batch and no other. After
+/// a fatal error everything that waits or comes finishes
 /// with that error, at once and without touching the store.
 ///
 /// Dropping it lets the thread commit what waits and end by itself; [`Committer::shutdown`] waits for that.
 #[derive(Debug)]
 pub struct Committer<S> {
     queue: Arc<Queue<S>>,
+    status: Arc<StoreStatus>,
     thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
 }
 
 impl<S: Submission> Committer<S> {
     /// Starts the thread. The first message gets the id `next_message`, which recovery found
-    /// ([`Meta::next_message`](crate::Meta::next_message)). At the first fatal error `on_failed` is called once, on the
-    /// thread, before the submissions concerned are finished.
+    /// ([`Meta::next_message`](crate::Meta::next_message)). At the first fatal error `on_failed` is called once, before
+    /// the submissions concerned are finished: on the thread, or on the one that watches it, when it is stuck.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -139,8 +161,11 @@ impl<S: Submission> Committer<S> {
         on_failed: impl FnOnce(&StoreError) + Send + 'static,
     ) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(options));
-        let thread = thread::spawn(store, next_message, Arc::clone(&queue), Box::new(on_failed))?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+        let status = store.status();
+        let alarm = Alarm::new(on_failed);
+        let thread = thread::spawn(store, next_message, Arc::clone(&queue), alarm.clone())?;
+        watchdog::spawn(&queue, alarm)?;
+        Ok(Self { queue, status, thread: Mutex::new(Some(thread)) })
     }
 
     /// Hands in a submission. Never waits for the disk.
@@ -183,6 +208,12 @@ impl<S> Committer<S> {
     #[must_use]
     pub fn stats(&self) -> CommitterStats {
         self.queue.stats()
+    }
+
+    /// What the store says of itself.
+    #[must_use]
+    pub fn store_status(&self) -> &StoreStatus {
+        &self.status
     }
 }
 

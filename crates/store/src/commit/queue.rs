@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::latency::Latencies;
 use super::{CommitterOptions, CommitterStats, SubmitError};
 
 /// A mutex and two conditions, no channel: a whole group is taken under one lock, and a submission wakes the thread
@@ -27,15 +29,21 @@ struct State<S> {
     flushers: usize,
     accepted: u64,
     stats: CommitterStats,
+    latencies: Latencies,
+    /// What the thread does, and since when; none while it sleeps.
+    doing: Option<(&'static str, Instant)>,
+    ended: bool,
 }
 
-/// How a commit went, for the counters.
-#[derive(Clone, Copy)]
-pub(super) enum Outcome {
-    Committed,
-    /// Nothing was to be written, or the store has failed before.
-    Skipped,
-    Failed,
+/// What the thread wakes up for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Woken {
+    /// There is a group.
+    Group,
+    /// The time is over, and nothing came.
+    Idle,
+    /// The queue is closed and empty.
+    Closed,
 }
 
 impl<S> Queue<S> {
@@ -50,6 +58,9 @@ impl<S> Queue<S> {
                 flushers: 0,
                 accepted: 0,
                 stats: CommitterStats::default(),
+                latencies: Latencies::default(),
+                doing: None,
+                ended: false,
             }),
             work: Condvar::new(),
             progress: Condvar::new(),
@@ -77,30 +88,76 @@ impl<S> Queue<S> {
         Ok(())
     }
 
-    /// Moves the next group into `group`, which must be empty, sleeping until there is one. `false` when the queue is
-    /// closed and empty.
-    pub(super) fn take_group(&self, group: &mut VecDeque<(S, usize)>) -> bool {
+    /// Moves the next group into `group`, which must be empty, sleeping until there is one, or for as long as `wait` says.
+    pub(super) fn take_group(
+        &self,
+        group: &mut VecDeque<(S, usize)>,
+        wait: Option<Duration>,
+    ) -> Woken {
         let mut state = self.lock();
+        state.doing = None;
+        let until = wait.map(|wait| Instant::now() + wait);
         while state.waiting.is_empty() {
             if state.closed {
-                return false;
+                return Woken::Closed;
             }
             state.thread_sleeps = true;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match until {
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        state.thread_sleeps = false;
+                        return Woken::Idle;
+                    }
+                    self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
         state.thread_sleeps = false;
         self.move_group(&mut state, group);
-        true
+        Woken::Group
     }
 
-    pub(super) fn finished(&self, submissions: usize, outcome: Outcome) {
+    /// Notes what the thread does from now on.
+    pub(super) fn doing(&self, what: &'static str) {
+        self.lock().doing = Some((what, Instant::now()));
+    }
+
+    /// What the thread does for too long, and for how long.
+    pub(super) fn stuck(&self) -> Option<(&'static str, Duration)> {
+        let (what, since) = self.lock().doing?;
+        let lasts = since.elapsed();
+        (lasts > self.options.stall_max).then_some((what, lasts))
+    }
+
+    pub(super) const fn stall_max(&self) -> Duration {
+        self.options.stall_max
+    }
+
+    /// The thread ends.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Counts a commit.
+    pub(super) fn committed(&self, took: Duration, ok: bool) {
+        let mut state = self.lock();
+        state.latencies.add(took);
+        if ok {
+            state.stats.commits += 1;
+        } else {
+            state.stats.failures += 1;
+        }
+    }
+
+    pub(super) fn finished(&self, submissions: usize) {
         let mut state = self.lock();
         state.stats.finished += submissions as u64;
-        match outcome {
-            Outcome::Committed => state.stats.commits += 1,
-            Outcome::Failed => state.stats.failures += 1,
-            Outcome::Skipped => {}
-        }
         if state.flushers > 0 {
             self.progress.notify_all();
         }
@@ -133,7 +190,13 @@ impl<S> Queue<S> {
     }
 
     pub(super) fn stats(&self) -> CommitterStats {
-        self.lock().stats
+        let state = self.lock();
+        CommitterStats {
+            commit_p50: state.latencies.quantile(50),
+            commit_p99: state.latencies.quantile(99),
+            commit_max: state.latencies.max(),
+            ..state.stats
+        }
     }
 
     /// A submission above the bound in bytes must get through at some time, so it may when nothing else waits.

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dunlin_store::{
-    Batch, Change, Committer, CommitterOptions, Durability, MemoryStore, MessageId, SessionNo,
-    Store, StoreError, Submission,
+    Batch, Change, Committer, CommitterOptions, Durability, MemoryStore, MessageId, Room,
+    SessionNo, Store, StoreError, Submission,
 };
 
 use super::{Snapshot, open, publication, target};
@@ -69,6 +69,8 @@ pub struct Probe {
     pub size: usize,
     pub does: Does,
     pub log: Log,
+    /// Whether there was no room for what it publishes.
+    pub refused: bool,
 }
 
 impl Submission for Probe {
@@ -76,9 +78,13 @@ impl Submission for Probe {
         self.size
     }
 
-    fn prepare(&mut self, batch: &mut Batch) {
-        self.log.push(Event::Prepared(self.name));
+    fn prepare(&mut self, batch: &mut Batch, room: Room) {
+        self.refused = self.does == Does::Publish && room == Room::NoMessages;
+        if room == Room::All {
+            self.log.push(Event::Prepared(self.name));
+        }
         match self.does {
+            Does::Publish if self.refused => {}
             Does::Publish => {
                 batch
                     .publish(publication(&self.name.to_string(), vec![target(SESSION, self.name)]));
@@ -89,8 +95,11 @@ impl Submission for Probe {
         }
     }
 
+    fn take_back(&mut self) {}
+
     fn finish(self, outcome: Result<(), &StoreError>) {
-        let outcome = outcome.map_err(ToString::to_string);
+        let refused = if self.refused { Err(&StoreError::Full) } else { Ok(()) };
+        let outcome = outcome.and(refused).map_err(ToString::to_string);
         self.log.push(Event::Finished(self.name, outcome));
     }
 }
@@ -125,7 +134,7 @@ impl Bench {
     }
 
     pub fn probe(&self, name: u64, does: Does) -> Probe {
-        Probe { name, size: 100, does, log: self.log.clone() }
+        Probe { name, size: 100, does, log: self.log.clone(), refused: false }
     }
 
     pub fn publish(&self, name: u64) {
