@@ -111,10 +111,12 @@ mod batch;
 mod change;
 mod commit;
 mod cursor;
+pub mod disk;
 mod error;
 mod id;
 mod memory;
 mod record;
+mod tombstones;
 
 pub use backend::{
     MessageHeader, Meta, Reader, Report, RetainedRecord, Room, Store, StoreStatus, StoredSession,
@@ -124,7 +126,9 @@ pub use batch::{Batch, Durability};
 pub use change::Change;
 pub use commit::{Committer, CommitterOptions, CommitterStats, Submission, SubmitError};
 pub use cursor::Cursor;
+pub use disk::{DiskOptions, DiskStore, OpenError};
 pub use error::StoreError;
 pub use id::{MessageId, NamespaceNo, SessionNo, UnixMillis};
-pub use memory::{Failure, Faults, MemoryStore, TOMBSTONES_MAX};
+pub use memory::{Failure, Faults, MemoryStore};
 pub use record::{Publication, SessionKey, SessionRecord, SubscriptionRecord, Target, WillRecord};
+pub use tombstones::TOMBSTONES_MAX;

@@ -19,7 +19,6 @@ use crate::id::{MessageId, NamespaceNo};
 use crate::record::Publication;
 
 pub use faults::{Failure, Faults};
-pub use retained::TOMBSTONES_MAX;
 use tables::Tables;
 
 /// A store that lives as long as the last handle on it, and the model for every other store.

@@ -1,16 +1,12 @@
 //! Retained messages, in which the higher number wins.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 
 use dunlin_codec::TopicName;
 
 use crate::backend::RetainedRecord;
 use crate::id::NamespaceNo;
-
-/// How many removals of retained messages a store remembers, so that an older message that comes later does not bring
-/// the topic back. A submission would have to be overtaken by more removals than this to do harm; the memory they take
-/// is at most some 20 MB.
-pub const TOMBSTONES_MAX: usize = 65_536;
+use crate::tombstones::Tombstones;
 
 type Key = (NamespaceNo, TopicName);
 
@@ -66,30 +62,5 @@ impl RetainedTable {
         let stored = self.records.get(key).map(|record| record.number);
         let newest = stored.or_else(|| self.tombstones.number(key));
         newest.is_some_and(|newest| number <= newest)
-    }
-}
-
-/// The numbers of the newest removals. A topic that has a message again may still be here, with a lower number.
-#[derive(Clone, Debug, Default)]
-struct Tombstones {
-    numbers: HashMap<Key, u64>,
-    /// Oldest first, at most [`TOMBSTONES_MAX`]; some may be out of date, as their topic was removed again.
-    order: VecDeque<(Key, u64)>,
-}
-
-impl Tombstones {
-    fn number(&self, key: &Key) -> Option<u64> {
-        self.numbers.get(key).copied()
-    }
-
-    fn insert(&mut self, key: Key, number: u64) {
-        if self.order.len() == TOMBSTONES_MAX
-            && let Some((oldest, number)) = self.order.pop_front()
-            && self.number(&oldest) == Some(number)
-        {
-            self.numbers.remove(&oldest);
-        }
-        self.numbers.insert(key.clone(), number);
-        self.order.push_back((key, number));
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod oracle;
 pub mod probe;
+pub mod subject;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,503 @@
+//! What is sound of a damaged store, in a new one; the old files put aside; and the list of what is lost.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Row, params};
+
+use super::error::{OpenError, store_error};
+use super::folder::{self, Folder};
+use super::layout;
+use super::schema::{State, Table, Writer, number_key, text_key};
+use super::survey::{state_beside, survey};
+use super::wal;
+use crate::backend::{MessageHeader, Meta, RetainedRecord, StoredSession, Visitor};
+use crate::cursor::Cursor;
+use crate::error::StoreError;
+use crate::id::{MessageId, NamespaceNo, SessionNo};
+
+/// What was lost when a damaged store was put aside. Its [`Display`](fmt::Display) lists all of it, a line each.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Salvaged {
+    /// Where the damaged files are now.
+    pub quarantine: PathBuf,
+    /// What was found to be wrong first.
+    pub cause: String,
+    /// Clients (or shared groups) whose sessions are lost, with all that waited for them.
+    pub sessions: Vec<String>,
+    /// Subscriptions that are lost: whose, and the filter.
+    pub subscriptions: Vec<(String, String)>,
+    /// Clients of which it is not known how far they had come: they may get again what they had.
+    pub cursors: Vec<String>,
+    /// Messages that are lost, by the client that they waited for.
+    pub messages: BTreeMap<String, u64>,
+    /// Lost messages whose topic could still be read, by topic.
+    pub topics: BTreeMap<String, u64>,
+    /// Topics whose retained message is lost.
+    pub retained: Vec<String>,
+    /// Rows that are missing without a trace, by table.
+    pub missing: BTreeMap<&'static str, u64>,
+    /// Sessions, messages and retained messages that were kept.
+    pub kept: (u64, u64, u64),
+}
+
+impl fmt::Display for Salvaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the store was damaged: {}", self.cause)?;
+        writeln!(f, "its files are now in {}", self.quarantine.display())?;
+        let (sessions, messages, retained) = self.kept;
+        writeln!(
+            f,
+            "kept: {sessions} sessions, {messages} messages, {retained} retained messages"
+        )?;
+        for client in &self.sessions {
+            writeln!(f, "lost: the session of {client:?}, with its subscriptions and its queue")?;
+        }
+        for (client, filter) in &self.subscriptions {
+            writeln!(f, "lost: the subscription of {client:?} to {filter:?}")?;
+        }
+        for (client, count) in &self.messages {
+            writeln!(f, "lost: {count} messages that waited for {client:?}")?;
+        }
+        for (topic, count) in &self.topics {
+            writeln!(f, "lost: {count} messages of topic {topic:?}, among those above")?;
+        }
+        for topic in &self.retained {
+            writeln!(f, "lost: the retained message of {topic:?}")?;
+        }
+        for client in &self.cursors {
+            writeln!(f, "lost: how far {client:?} had come; it may get messages again")?;
+        }
+        for (table, count) in &self.missing {
+            writeln!(f, "lost: {count} rows of table {table} that nothing else tells of")?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes nothing in.
+#[derive(Debug)]
+pub(super) struct Nobody;
+
+impl Visitor for Nobody {
+    fn meta(&mut self, _: &Meta) {}
+    fn namespace(&mut self, _: NamespaceNo, _: &dunlin_codec::Text) {}
+    fn session(&mut self, _: StoredSession) {}
+    fn message(&mut self, _: &MessageHeader<'_>) {}
+    fn retained(&mut self, _: RetainedRecord) {}
+}
+
+/// Salvages a store if anything is wrong with it.
+pub(super) fn salvage_if_damaged(folder: &Folder) -> Result<Option<Salvaged>, OpenError> {
+    if !folder.database().exists() {
+        return Ok(None);
+    }
+    match first_damage(folder)? {
+        Some(cause) => salvage(folder, cause).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The first thing that is wrong with a store, in words.
+fn first_damage(folder: &Folder) -> Result<Option<String>, OpenError> {
+    let file = folder.database();
+    let look = || {
+        let tail = wal::inspect(&folder.wal())
+            .map_err(|error| OpenError::Folder { path: folder.wal(), error })?;
+        let writer = Writer::open(&file, false)?;
+        let state = state_beside(folder, &writer.connection, &mut folder.witness()?, &tail)?;
+        survey(&writer.connection, &state, i64::MAX, &mut Nobody).map_err(|error| match error {
+            StoreError::Corrupt(what) => OpenError::Damaged { file: file.clone(), what, more: 0 },
+            error => OpenError::Store { file: file.clone(), error },
+        })
+    };
+    match look() {
+        Ok(survey) => Ok(survey.findings.list.into_iter().next()),
+        Err(OpenError::Damaged { what, .. }) => Ok(Some(what.into())),
+        Err(error) => Err(error),
+    }
+}
+
+fn salvage(folder: &Folder, cause: String) -> Result<Salvaged, OpenError> {
+    let witnessed = folder.witness().and_then(|mut witness| witness.read()).ok().flatten();
+    let quarantine = put_aside(folder)?;
+    let file = folder.database();
+    let failed = |error| OpenError::Store { file: file.clone(), error };
+    let mut salvage = Salvage::new(Salvaged { quarantine, cause, ..Salvaged::default() });
+    folder.make_database()?;
+    let writer = Writer::open(&file, true)?;
+    // A file that is no database any more gives nothing, which the report says.
+    if let Ok(old) = open_old(&folder::database(&salvage.report.quarantine)) {
+        salvage.copy(&old, &writer.connection).map_err(failed)?;
+    }
+    salvage.finish(&writer.connection, witnessed).map_err(failed)?;
+    let last = salvage.state.last;
+    drop(writer);
+    folder
+        .witness()?
+        .write(last)
+        .map_err(|error| OpenError::Folder { path: folder.path().to_owned(), error })?;
+    Ok(salvage.report)
+}
+
+/// Moves the store's files to a directory beside the new ones.
+fn put_aside(folder: &Folder) -> Result<PathBuf, OpenError> {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let quarantine = folder.path().join(format!("quarantine-{millis}"));
+    let failed = |error| OpenError::Folder { path: quarantine.clone(), error };
+    fs::create_dir(&quarantine).map_err(failed)?;
+    for file in folder::files(folder.path()) {
+        if let Some(name) = file.file_name().filter(|_| file.exists()) {
+            fs::rename(&file, quarantine.join(name)).map_err(failed)?;
+        }
+    }
+    folder::sync_folder(&quarantine)
+        .and_then(|()| folder::sync_folder(folder.path()))
+        .map_err(failed)?;
+    Ok(quarantine)
+}
+
+/// Opens the damaged database so that nothing in its files changes.
+fn open_old(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.execute_batch("PRAGMA query_only = 1; PRAGMA wal_autocheckpoint = 0;")?;
+    Ok(connection)
+}
+
+/// The copy under way.
+struct Salvage {
+    report: Salvaged,
+    state: State,
+    /// The state of the old store, if it could be read.
+    old: Option<State>,
+    names: HashMap<SessionNo, String>,
+    cursors: HashMap<SessionNo, Cursor>,
+    /// The sessions whose cursor is gone.
+    unknown: BTreeSet<SessionNo>,
+    /// Places at which a sound message stands.
+    places: HashMap<SessionNo, BTreeSet<u64>>,
+    buffer: Vec<u8>,
+}
+
+impl Salvage {
+    fn new(report: Salvaged) -> Self {
+        Self {
+            report,
+            state: State::default(),
+            old: None,
+            names: HashMap::new(),
+            cursors: HashMap::new(),
+            unknown: BTreeSet::new(),
+            places: HashMap::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    fn copy(&mut self, old: &Connection, new: &Connection) -> Result<(), StoreError> {
+        self.old = State::load(old).ok().flatten();
+        new.execute_batch("BEGIN IMMEDIATE").map_err(store_error)?;
+        self.namespaces(old, new)?;
+        self.sessions(old, new)?;
+        self.cursors(old, new)?;
+        self.messages(old, new)?;
+        self.retained(old, new)?;
+        Ok(())
+    }
+
+    /// Counts what is missing, writes what was found out, and commits.
+    fn finish(&mut self, new: &Connection, witnessed: Option<MessageId>) -> Result<(), StoreError> {
+        if new.is_autocommit() {
+            new.execute_batch("BEGIN IMMEDIATE").map_err(store_error)?;
+        }
+        self.count_lost_places(new)?;
+        if let Some(mut old) = self.old {
+            for table in Table::ALL {
+                let lost = old.tally(table).rows.saturating_sub(self.state.tally(table).rows);
+                let told = match table {
+                    Table::Session => self.report.sessions.len(),
+                    Table::Sub => self.report.subscriptions.len(),
+                    Table::Retained => self.report.retained.len(),
+                    // Messages are told of by the places at which they stood.
+                    Table::Msg | Table::Cursor => continue,
+                    Table::Namespace | Table::Inq2 => 0,
+                };
+                let lost = lost.saturating_sub(told as u64);
+                if lost > 0 {
+                    self.report.missing.insert(table.name(), lost);
+                }
+            }
+            self.state.last = self.state.last.max(old.last);
+            self.state.next_session = self.state.next_session.max(old.next_session);
+            self.state.next_retained = self.state.next_retained.max(old.next_retained);
+            self.state.newest = old.newest;
+        }
+        self.state.last = self.state.last.max(witnessed.unwrap_or(MessageId(0)));
+        let rows = |table| self.state.clone().tally(table).rows;
+        self.report.kept = (rows(Table::Session), rows(Table::Msg), rows(Table::Retained));
+        self.state.store(new, &mut self.buffer).map_err(store_error)?;
+        new.execute_batch("COMMIT").map_err(store_error)
+    }
+
+    fn namespaces(&mut self, old: &Connection, new: &Connection) -> Result<(), StoreError> {
+        let sql = "SELECT ns, name FROM namespace WHERE ns BETWEEN ?1 AND ?2 ORDER BY ns";
+        each_readable(old, sql, &mut |row| {
+            let (number, name): (u32, String) = (row.get(0)?, row.get(1)?);
+            insert(new, "INSERT INTO namespace(ns, name) VALUES(?1, ?2)", params![number, name])?;
+            self.state.tally(Table::Namespace).add(text_key(number.into(), name.as_bytes()));
+            Ok(())
+        })
+    }
+
+    fn sessions(&mut self, old: &Connection, new: &Connection) -> Result<(), StoreError> {
+        let sql =
+            "SELECT sno, ns, kind, name, v FROM session WHERE sno BETWEEN ?1 AND ?2 ORDER BY sno";
+        each_readable(old, sql, &mut |row| {
+            let number = SessionNo(row.get(0)?);
+            let name = String::from_utf8_lossy(row.get_ref(3)?.as_bytes().unwrap_or_default())
+                .into_owned();
+            self.state.next_session = self.state.next_session.max(number.next().unwrap_or(number));
+            let (namespace, kind, sealed) =
+                (NamespaceNo(row.get(1)?), row.get(2)?, row.get::<_, Vec<u8>>(4)?);
+            let key = layout::key(kind, &name);
+            if key.and_then(|key| layout::session(&sealed, number, namespace, &key)).is_none() {
+                self.report.sessions.push(name);
+                return Ok(());
+            }
+            insert(
+                new,
+                "INSERT INTO session(sno, ns, kind, name, v) VALUES(?1, ?2, ?3, ?4, ?5)",
+                params![number.0, namespace.0, kind, name, sealed],
+            )?;
+            self.state.tally(Table::Session).add(number_key(number.0.into(), 0));
+            self.names.insert(number, name);
+            Ok(())
+        })?;
+        let sessions: Vec<SessionNo> = self.names.keys().copied().collect();
+        for number in sessions {
+            self.subscriptions(old, new, number)?;
+            self.inbound(old, new, number);
+        }
+        Ok(())
+    }
+
+    fn name(&self, session: SessionNo) -> String {
+        self.names.get(&session).cloned().unwrap_or_else(|| format!("session {session}"))
+    }
+
+    fn subscriptions(
+        &mut self,
+        old: &Connection,
+        new: &Connection,
+        number: SessionNo,
+    ) -> Result<(), StoreError> {
+        let mut read = Vec::new();
+        // What cannot be read is missing in the count.
+        let _ = each(old, "SELECT filter, v FROM sub WHERE sno = ?1", [number.0], &mut |row| {
+            read.push((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?));
+            Ok(())
+        });
+        for (filter, sealed) in read {
+            if layout::subscription(&sealed, number, &filter).is_none() {
+                self.report.subscriptions.push((self.name(number), filter));
+                continue;
+            }
+            insert(
+                new,
+                "INSERT INTO sub(sno, filter, v) VALUES(?1, ?2, ?3)",
+                params![number.0, filter, sealed],
+            )
+            .map_err(store_error)?;
+            self.state.tally(Table::Sub).add(text_key(number.0.into(), filter.as_bytes()));
+        }
+        Ok(())
+    }
+
+    fn inbound(&mut self, old: &Connection, new: &Connection, number: SessionNo) {
+        let sql = "SELECT pkid FROM inq2 WHERE sno = ?1";
+        let _ = each(old, sql, [number.0], &mut |row| {
+            let id: u16 = row.get(0)?;
+            insert(new, "INSERT INTO inq2(sno, pkid) VALUES(?1, ?2)", params![number.0, id])?;
+            self.state.tally(Table::Inq2).add(number_key(number.0.into(), id.into()));
+            Ok(())
+        });
+    }
+
+    fn cursors(&mut self, old: &Connection, new: &Connection) -> Result<(), StoreError> {
+        let sql = "SELECT sno, v FROM cursor WHERE sno BETWEEN ?1 AND ?2 ORDER BY sno";
+        each_readable(old, sql, &mut |row| {
+            let number = SessionNo(row.get(0)?);
+            let sealed: Vec<u8> = row.get(1)?;
+            if !self.names.contains_key(&number) {
+                return Ok(());
+            }
+            let Some(cursor) = layout::cursor(&sealed, number) else {
+                self.unknown.insert(number);
+                return Ok(());
+            };
+            self.put_cursor(new, number, &sealed)?;
+            self.cursors.insert(number, cursor);
+            Ok(())
+        })
+    }
+
+    fn put_cursor(
+        &mut self,
+        new: &Connection,
+        number: SessionNo,
+        sealed: &[u8],
+    ) -> rusqlite::Result<()> {
+        insert(new, "INSERT INTO cursor(sno, v) VALUES(?1, ?2)", params![number.0, sealed])?;
+        self.state.tally(Table::Cursor).add(number_key(number.0.into(), 0));
+        Ok(())
+    }
+
+    fn messages(&mut self, old: &Connection, new: &Connection) -> Result<(), StoreError> {
+        let sql = "SELECT mid, hdr, body FROM msg WHERE mid BETWEEN ?1 AND ?2 ORDER BY mid";
+        each_readable(old, sql, &mut |row| {
+            let id = MessageId(row.get::<_, i64>(0)?.cast_unsigned());
+            let (sealed, body) = (row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?);
+            self.state.last = self.state.last.max(id);
+            let header = layout::header(id, &sealed);
+            let Some(header) = header.filter(|header| layout::body_is_sound(header, &body)) else {
+                // Only one of the two may be wrong, and the other one still tell the topic.
+                let topic = layout::message(&body, dunlin_codec::Qos::AtMostOnce).map_or_else(
+                    || "(not readable)".to_owned(),
+                    |message| message.topic.as_str().to_owned(),
+                );
+                *self.report.topics.entry(topic).or_default() += 1;
+                return Ok(());
+            };
+            for target in &header.targets {
+                self.places.entry(target.session).or_default().insert(target.seq);
+            }
+            insert(
+                new,
+                "INSERT INTO msg(mid, hdr, body) VALUES(?1, ?2, ?3)",
+                params![id.0.cast_signed(), sealed, body],
+            )?;
+            self.state.tally(Table::Msg).add(number_key(id.0, 0));
+            Ok(())
+        })
+    }
+
+    fn retained(&mut self, old: &Connection, new: &Connection) -> Result<(), StoreError> {
+        let sql = "SELECT rowid, ns, topic, num, v FROM retained WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid";
+        each_readable(old, sql, &mut |row| {
+            let namespace = NamespaceNo(row.get(1)?);
+            let topic = String::from_utf8_lossy(row.get_ref(2)?.as_bytes().unwrap_or_default())
+                .into_owned();
+            let (number, sealed): (i64, Vec<u8>) = (row.get(3)?, row.get(4)?);
+            if layout::retained(&sealed, namespace, &topic, number.cast_unsigned()).is_none() {
+                self.report.retained.push(topic);
+                return Ok(());
+            }
+            insert(
+                new,
+                "INSERT INTO retained(ns, topic, num, v) VALUES(?1, ?2, ?3, ?4)",
+                params![namespace.0, topic, number, sealed],
+            )?;
+            let next = number.cast_unsigned().saturating_add(1);
+            self.state.next_retained = self.state.next_retained.max(next);
+            self.state.tally(Table::Retained).add(text_key(namespace.0.into(), topic.as_bytes()));
+            Ok(())
+        })
+    }
+
+    /// Places rise without gaps, so that those of lost messages are known: no message stands there, and they are not
+    /// acknowledged. Of a session whose cursor is lost too, the places before its first message count as done with.
+    fn count_lost_places(&mut self, new: &Connection) -> Result<(), StoreError> {
+        for number in std::mem::take(&mut self.unknown) {
+            self.report.cursors.push(self.name(number));
+            let first = self.places.get(&number).and_then(|places| places.first().copied());
+            let mut cursor = Cursor::default();
+            cursor.acknowledge(1, first.unwrap_or(1).saturating_sub(1));
+            let mut sealed = Vec::new();
+            layout::put_cursor(&mut sealed, number, &cursor);
+            self.put_cursor(new, number, &sealed).map_err(store_error)?;
+            self.cursors.insert(number, cursor);
+        }
+        let mut lost = BTreeMap::new();
+        for (number, places) in &self.places {
+            let Some(last) = places.last().filter(|_| self.names.contains_key(number)) else {
+                continue;
+            };
+            let cursor = self.cursors.get(number).cloned().unwrap_or_default();
+            let from = cursor.acknowledged_through() + 1;
+            let here = places.range(from..).filter(|seq| !cursor.is_acknowledged(**seq)).count();
+            let done = (from..=*last).filter(|seq| cursor.is_acknowledged(*seq)).count();
+            let expected = (last + 1).saturating_sub(from);
+            let missing = expected.saturating_sub(here as u64 + done as u64);
+            if missing > 0 {
+                lost.insert(self.name(*number), missing);
+            }
+        }
+        self.report.messages = lost;
+        Ok(())
+    }
+}
+
+fn insert(new: &Connection, sql: &str, row: impl rusqlite::Params) -> rusqlite::Result<()> {
+    new.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
+fn each(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    while let Some(row) = rows.next()? {
+        take(row)?;
+    }
+    Ok(())
+}
+
+/// Calls `take` with every row that can be read, in the order of the key in the first column, which `sql` bounds by its
+/// two parameters. Behind a row that cannot be read it goes on where the next one can.
+fn each_readable(
+    old: &Connection,
+    sql: &str,
+    take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> Result<(), StoreError> {
+    let mut from = i64::MIN;
+    let mut step = 1_i64;
+    loop {
+        let mut last = None;
+        let mut failed = None;
+        let read = each(old, sql, [from, i64::MAX], &mut |row| {
+            last = row.get(0).ok().or(last);
+            // What cannot be written is another matter than what cannot be read.
+            match take(row) {
+                Err(error @ rusqlite::Error::SqliteFailure(..)) => {
+                    failed = Some(error);
+                    Err(rusqlite::Error::QueryReturnedNoRows)
+                }
+                _ => Ok(()),
+            }
+        });
+        if let Some(error) = failed {
+            return Err(store_error(error));
+        }
+        if read.is_ok() {
+            return Ok(());
+        }
+        step = if last.is_some() { 1 } else { step.saturating_mul(2) };
+        let at = last.unwrap_or(from);
+        // Keys begin at zero; what is before is skipped at once.
+        from = at.max(-1).saturating_add(step);
+        if from == i64::MAX {
+            return Ok(());
+        }
+    }
+}
