@@ -265,6 +265,11 @@ impl<S: Subject> Driver<S> {
     }
 
     fn commit(&mut self, fails: bool) {
+        // Something at the end for which a disk has no room in what it has already.
+        if fails && let Some(session) = self.numbers.session(0) {
+            let target = self.target(session);
+            self.batch.publish(publication(&"x".repeat(200_000), vec![target]));
+        }
         let mut batch = std::mem::replace(&mut self.batch, Batch::new(MessageId::FIRST));
         // What is asked for less may come with a later commit.
         batch.require(Durability::Fsync);

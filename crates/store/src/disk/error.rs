@@ -1,7 +1,7 @@
 //! Why a data directory cannot be opened, in words for whoever runs the broker.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
 
@@ -43,11 +43,7 @@ pub enum OpenError {
         known: u32,
     },
     /// It holds what was never written, or does not hold what was.
-    #[error(
-        "the store is damaged: {}: {what}{}. Nothing was changed. Restore a backup; or look at all of it with \
-         `dunlin store check`, and start once with --salvage, which puts the damaged files aside and lists what is lost",
-        file.display(), more_damage(*more)
-    )]
+    #[error("the store is damaged: {}", damage(file, what, *more))]
     Damaged {
         /// The file.
         file: PathBuf,
@@ -102,12 +98,29 @@ pub enum OpenError {
     },
 }
 
-fn more_damage(more: u64) -> String {
-    match more {
+impl OpenError {
+    /// A failure of the store in `file`.
+    pub(super) fn store(file: &Path, error: StoreError) -> Self {
+        let file = file.to_owned();
+        if let StoreError::Corrupt(what) = error {
+            return Self::Damaged { file, what, more: 0 };
+        }
+        Self::Store { file, error }
+    }
+}
+
+/// Which file, which record, and what to do.
+pub(super) fn damage(file: &Path, what: &str, more: u64) -> String {
+    let more = match more {
         0 => String::new(),
         1 => ", and 1 other record is wrong".to_owned(),
         more => format!(", and {more} other records are wrong"),
-    }
+    };
+    format!(
+        "{}: {what}{more}. Nothing was changed. Restore a backup; or look at all of it with `dunlin store check`, and \
+         start once with --salvage, which puts the damaged files aside and lists what is lost",
+        file.display()
+    )
 }
 
 /// What SQLite says, as what follows from it.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::id::MessageId;
 
 /// Messages that are counted, and removed, together.
-pub(super) const BLOCK: u64 = 1024;
-const WORDS: usize = 16;
+pub(super) const BLOCK: u64 = PLACES as u64;
+const PLACES: usize = 1024;
+const WORDS: usize = PLACES / 64;
 /// From this count on it stands beside the block.
 const WIDE: u16 = u16::MAX;
 
@@ -24,7 +25,7 @@ pub(super) struct Messages {
 #[derive(Debug)]
 struct Block {
     /// Places that wait, by message.
-    waiting: [u16; BLOCK as usize],
+    waiting: [u16; PLACES],
     /// Which messages have a row.
     present: [u64; WORDS],
     rows: u16,
@@ -35,7 +36,7 @@ struct Block {
 
 impl Default for Block {
     fn default() -> Self {
-        Self { waiting: [0; BLOCK as usize], present: [0; WORDS], rows: 0, live: 0, ticket: 0 }
+        Self { waiting: [0; PLACES], present: [0; WORDS], rows: 0, live: 0, ticket: 0 }
     }
 }
 
@@ -200,8 +201,7 @@ impl Block {
     /// Runs hold dead rows and gaps, never a live row.
     fn dead_runs(&self, number: u64, runs: &mut Runs) {
         let mut run = None;
-        for at in 0..BLOCK as usize {
-            let id = number * BLOCK + at as u64;
+        for (at, id) in (0..PLACES).zip(number * BLOCK..) {
             let live = self.waiting.get(at).is_some_and(|count| *count > 0);
             if live {
                 runs.extend(run.take());

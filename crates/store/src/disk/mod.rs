@@ -106,14 +106,12 @@ impl DiskStore {
         let needed = options.ballast_bytes;
         let ballast_gone = !folder.has_ballast(needed) && folder.take_ballast(needed).is_err();
         // A store that is there is opened on a full disk too: to be drained.
-        if ballast_gone {
-            if !folder.database().exists() {
-                return Err(OpenError::NoRoom {
-                    path: folder.path().to_owned(),
-                    free: folder.free(),
-                    needed,
-                });
-            }
+        if ballast_gone && !folder.database().exists() {
+            return Err(OpenError::NoRoom {
+                path: folder.path().to_owned(),
+                free: folder.free(),
+                needed,
+            });
         }
         let tail = wal::inspect(&folder.wal())
             .map_err(|error| OpenError::Folder { path: folder.wal(), error })?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dunlin_codec::TopicName;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::error::store_error;
+use super::error::{damage, store_error};
 use super::layout::{header, publication, retained};
 use super::schema::open_reader;
 use crate::backend::{Reader, RetainedRecord};
@@ -34,12 +34,10 @@ impl DiskReader {
     }
 
     fn damaged(&self, error: StoreError) -> StoreError {
-        match error {
-            StoreError::Corrupt(what) => {
-                StoreError::Corrupt(format!("{}: {what}", self.file.display()).into())
-            }
-            error => error,
+        if let StoreError::Corrupt(what) = error {
+            return StoreError::Corrupt(damage(&self.file, &what, 0).into());
         }
+        error
     }
 }
 

@@ -1,6 +1,7 @@
 //! The start: the tables, shown to a visitor, and what is kept of them in memory.
 
 use super::DiskStore;
+use super::error::damage;
 use super::survey::{SMALL_BODY, survey};
 use crate::backend::{Report, Visitor};
 use crate::error::StoreError;
@@ -13,9 +14,13 @@ impl DiskStore {
             self.write_cursors_out()?;
         }
         let file = self.folder.database();
-        let seen = survey(&self.writer.connection, &self.state, SMALL_BODY, visitor)?;
-        if let Some(error) = seen.findings.into_error(&file) {
-            return Err(StoreError::Corrupt(error.to_string().into()));
+        let damaged = |what: &str, more| StoreError::Corrupt(damage(&file, what, more).into());
+        let seen = match survey(&self.writer.connection, &self.state, SMALL_BODY, visitor) {
+            Err(StoreError::Corrupt(what)) => return Err(damaged(&what, 0)),
+            seen => seen?,
+        };
+        if let Some((what, more)) = seen.findings.first() {
+            return Err(damaged(&what, more));
         }
         self.index = seen.index;
         // No submission is older than the start, so nothing can bring back what was removed before.

@@ -111,10 +111,8 @@ fn first_damage(folder: &Folder) -> Result<Option<String>, OpenError> {
             .map_err(|error| OpenError::Folder { path: folder.wal(), error })?;
         let writer = Writer::open(&file, false)?;
         let state = state_beside(folder, &writer.connection, &mut folder.witness()?, &tail)?;
-        survey(&writer.connection, &state, i64::MAX, &mut Nobody).map_err(|error| match error {
-            StoreError::Corrupt(what) => OpenError::Damaged { file: file.clone(), what, more: 0 },
-            error => OpenError::Store { file: file.clone(), error },
-        })
+        survey(&writer.connection, &state, i64::MAX, &mut Nobody)
+            .map_err(|error| OpenError::store(&file, error))
     };
     match look() {
         Ok(survey) => Ok(survey.findings.list.into_iter().next()),

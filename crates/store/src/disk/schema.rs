@@ -22,6 +22,9 @@ const SQLITE_NEEDED: (i32, &str) = (3_051_003, "3.51.3");
 /// How long another connection is waited for. None keeps the database locked.
 pub(super) const BUSY_WAIT: Duration = Duration::from_secs(10);
 
+/// Pages that SQLite can number.
+const PAGES_MAX: u64 = 4_294_967_294;
+
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;
 
@@ -301,11 +304,10 @@ impl Writer {
 
     /// Bytes beyond which every write fails as on a full disk. What is in use already stays.
     pub(super) fn bound(&self, bytes: Option<u64>) -> rusqlite::Result<()> {
-        let pages = bytes.map_or(i64::from(u32::MAX - 1), |bytes| {
-            i64::try_from(bytes.div_ceil(PAGE_BYTES))
-                .unwrap_or(i64::MAX)
-                .clamp(1, i64::from(u32::MAX - 1))
-        });
+        let pages = match bytes {
+            None => PAGES_MAX,
+            Some(bytes) => bytes.div_ceil(PAGE_BYTES).clamp(1, PAGES_MAX),
+        };
         self.connection.pragma_update(None, "max_page_count", pages)
     }
 
@@ -379,10 +381,5 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 pub(super) fn open_failure(file: &Path, error: rusqlite::Error) -> OpenError {
-    match store_error(error) {
-        crate::StoreError::Corrupt(what) => {
-            OpenError::Damaged { file: file.to_owned(), what, more: 0 }
-        }
-        error => OpenError::Store { file: file.to_owned(), error },
-    }
+    OpenError::store(file, store_error(error))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::iter::Peekable;
-use std::path::Path;
 
 use dunlin_codec::{PacketId, Text};
 use rusqlite::{Connection, Row, Statement};
@@ -40,11 +39,10 @@ impl Findings {
         }
     }
 
-    /// As an error that names the first.
-    pub(super) fn into_error(self, file: &Path) -> Option<OpenError> {
+    /// What is wrong first, and how much else, if anything is.
+    pub(super) fn first(self) -> Option<(String, u64)> {
         let what = self.list.into_iter().next()?;
-        let more = self.count.saturating_sub(1);
-        Some(OpenError::Damaged { file: file.to_owned(), what: what.into(), more })
+        Some((what, self.count.saturating_sub(1)))
     }
 }
 

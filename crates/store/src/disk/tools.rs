@@ -13,7 +13,6 @@ use super::schema::{self, PAGE_BYTES, State, Table, Writer, open_failure, open_r
 use super::survey::{Findings, state_beside, survey};
 use super::wal;
 use crate::backend::Report;
-use crate::error::StoreError;
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -89,10 +88,8 @@ pub fn check(folder: &Path) -> Result<Checked, OpenError> {
         let pages = integrity(&writer.connection).map_err(|error| open_failure(&file, error))?;
         pages.into_iter().for_each(|page| findings.add(page));
         let state = state_beside(&folder, &writer.connection, &mut folder.witness()?, &tail)?;
-        survey(&writer.connection, &state, i64::MAX, &mut Nobody).map_err(|error| match error {
-            StoreError::Corrupt(what) => OpenError::Damaged { file: file.clone(), what, more: 0 },
-            error => OpenError::Store { file: file.clone(), error },
-        })
+        survey(&writer.connection, &state, i64::MAX, &mut Nobody)
+            .map_err(|error| OpenError::store(&file, error))
     };
     match look() {
         Ok(survey) => {
@@ -252,6 +249,9 @@ pub fn backup(folder: &Path, to: &Path) -> Result<BackedUp, OpenError> {
     })?;
     // SQLite writes into an empty file, which is readable by its owner only.
     copy.make_database()?;
+    // It writes another file, but it is a write.
+    let writes = connection.pragma_update(None, "query_only", false);
+    writes.map_err(|error| open_failure(&file, error))?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(|error| open_failure(&target, error))?;
     drop(connection);
     let unsynced = |error| OpenError::Folder { path: target.clone(), error };
@@ -265,9 +265,9 @@ pub fn backup(folder: &Path, to: &Path) -> Result<BackedUp, OpenError> {
             more: 0,
         })?;
     let seen = survey(&writer.connection, &state, i64::MAX, &mut Nobody)
-        .map_err(|error| OpenError::Store { file: target.clone(), error })?;
-    if let Some(error) = seen.findings.into_error(&target) {
-        return Err(error);
+        .map_err(|error| OpenError::store(&target, error))?;
+    if let Some((what, more)) = seen.findings.first() {
+        return Err(OpenError::Damaged { file: target, what: what.into(), more });
     }
     drop(writer);
     copy.witness()?.write(state.last).map_err(unsynced)?;
