@@ -3,7 +3,8 @@
 //! * A [`Change`] is the only way in which durable state changes: a session began, a message entered queues, a PUBREL
 //!   came in. Changes that belong together stand in one [`Batch`], which becomes durable as a whole or not at all.
 //! * A [`Store`] commits batches and shows at the next start what they have made. [`MemoryStore`] is one, and the model
-//!   for those on disk; with its [`Faults`] it is also a disk that is slow, full or broken at command.
+//!   for the others; with its [`Faults`] it is also a disk that is slow, full or broken at command.
+//! * [`DiskStore`] keeps a data directory: SQLite, with one record for each publish.
 //! * The [`Committer`] owns the store. It takes [`Submission`]s from any thread, commits all that wait in one go, and
 //!   tells each when it is durable. That is when a PUBACK may be sent.
 //!
@@ -95,7 +96,8 @@
 //! * A batch is in the store wholly or not at all, and batches in the order of their commits.
 //! * Message ids and session numbers are never used twice. Within a session ids rise with places.
 //! * A message is in the store until each of its targets is acknowledged, or the session of that target has ended.
-//! * What is acknowledged stays acknowledged, over any restart.
+//! * What is acknowledged stays acknowledged, over any restart in order. A kill may bring back what was acknowledged last
+//!   ([`Change::Acknowledged`] alone may come with a later commit than its own): it is sent again with DUP.
 //! * Of two retained messages of one topic the one with the higher number stays.
 //!
 //! # Limits
