@@ -9,7 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dunlin_codec::Qos;
+pub use dunlin_codec::TopicFilter;
 pub use dunlin_session::AcceptedVersions;
+pub use dunlin_store::Durability;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -21,7 +23,7 @@ const PACKET_BYTES_LIMIT: u32 = 1 + 4 + 268_435_455;
 const PACKET_BYTES_LEAST: u32 = 64;
 
 /// Everything an operator decides about one broker.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// Where clients connect. None by default: such a broker serves its own process only.
@@ -30,6 +32,26 @@ pub struct Config {
     pub limits: Limits,
     /// The `$SYS` tree.
     pub sys: SysConfig,
+    /// What an acknowledgement promises where neither a rule nor the listener says otherwise, and what the state of
+    /// sessions is written with.
+    pub durability: Durability,
+    /// What it promises for some topics. The first rule that matches counts, before the listener's level.
+    pub durability_rules: Vec<DurabilityRule>,
+    /// What happens to a 3.x client whose message the store has no room for.
+    pub store_full_3x: StoreFull,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            limits: Limits::default(),
+            sys: SysConfig::default(),
+            durability: Durability::Fsync,
+            durability_rules: Vec::new(),
+            store_full_3x: StoreFull::default(),
+        }
+    }
 }
 
 impl Config {
@@ -89,6 +111,8 @@ pub struct ListenerConfig {
     pub connections_max: Option<u32>,
     /// Connections that the kernel completes and holds until they are accepted.
     pub backlog: u32,
+    /// What an acknowledgement promises to the clients of this listener. None: [`Config::durability`].
+    pub durability: Option<Durability>,
 }
 
 impl ListenerConfig {
@@ -108,6 +132,7 @@ impl ListenerConfig {
             handshakes_max: 1_024,
             connections_max: None,
             backlog: 1_024,
+            durability: None,
         }
     }
 
@@ -169,6 +194,25 @@ pub enum SysPublish {
     Drop,
     /// The connection is closed.
     Close,
+}
+
+/// What an acknowledgement promises for the topics that a filter matches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DurabilityRule {
+    /// The topics.
+    pub filter: TopicFilter,
+    /// The level.
+    pub level: Durability,
+}
+
+/// What happens to an MQTT 3.x client whose message the store has no room for. (A 5.0 client is told 0x97.)
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum StoreFull {
+    /// Its acknowledgement waits until there is room: 3.x has no way to say no.
+    #[default]
+    Hold,
+    /// The connection is closed.
+    Disconnect,
 }
 
 /// The `$SYS` tree: the broker's own numbers as retained messages.

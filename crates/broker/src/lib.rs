@@ -75,8 +75,8 @@ mod share;
 mod sys;
 
 pub use config::{
-    AcceptedVersions, Config, InvalidConfig, Limits, ListenerConfig, Overflow, SysConfig,
-    SysPublish,
+    AcceptedVersions, Config, Durability, DurabilityRule, InvalidConfig, Limits, ListenerConfig,
+    Overflow, StoreFull, SysConfig, SysPublish,
 };
 pub use dunlin_codec::{Message, Qos, ReasonCode, SubscriptionOptions, TopicName, Version};
 pub use dunlin_store::{MemoryStore, Store};
