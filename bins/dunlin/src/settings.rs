@@ -174,6 +174,9 @@ const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.b
     commit_queue_messages_max: Count,
     /// Bytes that one commit takes together.
     commit_batch_bytes_max: Size,
+    /// Wills published in one second of those that become due while their clients are away, say after a restart. Further
+    /// ones wait their turn.
+    wills_per_second_max: Count,
 };
 
 /// What a section `[listeners.NAME]` holds.

@@ -33,7 +33,8 @@ pub struct Config {
     /// The `$SYS` tree.
     pub sys: SysConfig,
     /// What an acknowledgement promises where neither a rule nor the listener says otherwise, and what the state of
-    /// sessions is written with.
+    /// sessions is written with: subscriptions, wills, Packet Identifiers. A copy granted QoS 2 is sent under such an
+    /// identifier, so a message that has one for a durable session is written with this level at least.
     pub durability: Durability,
     /// What it promises for some topics. The first rule that matches counts, before the listener's level.
     pub durability_rules: Vec<DurabilityRule>,
@@ -208,7 +209,9 @@ pub struct DurabilityRule {
 /// What happens to an MQTT 3.x client whose message the store has no room for. (A 5.0 client is told 0x97.)
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum StoreFull {
-    /// Its acknowledgement waits until there is room: 3.x has no way to say no.
+    /// Its acknowledgement is withheld and the message tried again, in order, until there is room: 3.x has no way to say
+    /// no. [`Limits::receive_maximum`] bounds what one client can have held. What is held when its connection ends is
+    /// dropped: it was never acknowledged, and the client sends it again.
     #[default]
     Hold,
     /// The connection is closed.
@@ -343,6 +346,9 @@ pub struct Limits {
     pub commit_queue_messages_max: usize,
     /// Bytes that one commit of the store takes together.
     pub commit_batch_bytes_max: usize,
+    /// Wills published in one second of those that become due while their clients are away, say after a restart. Further
+    /// ones wait their turn. A client's own DISCONNECT or lost connection is not braked by it.
+    pub wills_per_second_max: u32,
 }
 
 impl Limits {
@@ -360,6 +366,7 @@ impl Limits {
             ("limits.sessions_max", u64::from(self.sessions_max)),
             ("limits.subscriptions_max", u64::from(self.subscriptions_max)),
             ("limits.memory_bytes_max", self.memory_bytes_max.unwrap_or(1)),
+            ("limits.wills_per_second_max", u64::from(self.wills_per_second_max)),
         ];
         match at_least_one.into_iter().find(|&(_, value)| value == 0) {
             Some((setting, _)) => Err(InvalidConfig::new(setting, AT_LEAST_ONE)),
@@ -467,6 +474,7 @@ impl Default for Limits {
             memory_bytes_max: None,
             commit_queue_messages_max: 16_384,
             commit_batch_bytes_max: 4 * MIB,
+            wills_per_second_max: 1_000,
         }
     }
 }

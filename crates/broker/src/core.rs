@@ -4,12 +4,12 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use dunlin_codec::{ClientId, Message, Publish, ReasonCode, TopicName};
 use dunlin_session::{Output, Outputs, Session};
-use dunlin_store::{Change, Committer, NamespaceNo, SessionRecord, UnixMillis};
+use dunlin_store::{Change, Committer, Durability, NamespaceNo, SessionRecord, UnixMillis};
 use dunlin_topics::SubscriptionFilter;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -17,8 +17,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::{Budget, Charge, Pressure};
 use crate::config::Config;
+use crate::drops;
 use crate::fanout::{Routed, Source, Staging, expires_at};
 use crate::handing_in::Backlog;
+use crate::holding::{BROKER_LINE, Holding};
 use crate::hooks::{Hooks, Interests, guarded};
 use crate::janitor::Timers;
 use crate::lane::Patience;
@@ -54,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) committer: Committer<Write>,
     /// Writes that the committer had no room for and nobody can hold: handed in first, in their order.
     pub(crate) backlog: Backlog,
+    /// What the store has no room for.
+    pub(crate) holding: Holding,
     /// The runtime that the broker was started on, for what begins on other threads.
     pub(crate) runtime: Handle,
     /// Sessions without a connection whose will or end is due at some time.
@@ -105,24 +109,44 @@ impl Core {
         self.budget.own(payload)
     }
 
+    /// What an acknowledgement of a message to this topic promises: as the first rule that matches says, else the
+    /// publisher's listener, else as everywhere.
+    pub(crate) fn level(&self, topic: &TopicName, listener: Option<Durability>) -> Durability {
+        let rules = &self.config.durability_rules;
+        let rule = rules.iter().find(|rule| rule.filter.matches(topic)).map(|rule| rule.level);
+        rule.or(listener).unwrap_or(self.config.durability)
+    }
+
     /// Counts what was dropped and tells the hook. With no lock held, since the hook may do anything.
     pub(crate) fn report(&self, mailbox: &Arc<Mailbox>, drops: Drops) {
+        // What was numbered for a durable session must not come back after a restart.
+        let mut places = Staging::default();
         for dropped in drops.list {
-            self.count_drop(
-                mailbox.client_id.as_str(),
-                dropped.message.as_deref(),
-                dropped.reason,
-                dropped.count,
-            );
-            // What was numbered for a durable session must not come back after a restart.
+            let (message, reason) = (dropped.message.as_deref(), dropped.reason);
+            self.count_drop(mailbox.client_id.as_str(), message, reason, dropped.count);
+            self.log_drops(mailbox, reason, dropped.count);
             if let Some(seq) = dropped.seq.filter(|_| mailbox.is_durable()) {
-                self.note(Change::Acknowledged {
-                    session: mailbox.session_no,
-                    first: seq,
-                    last: seq,
-                });
+                places.acknowledged(mailbox.session_no, seq);
             }
         }
+        if let Some(core) = self.me.upgrade()
+            && let Some(write) = places.take_write(&core, None)
+        {
+            core.submit_later(write);
+        }
+    }
+
+    /// Counts copies for one session that were dropped together and that no hook hears of. With no lock held.
+    pub(crate) fn drop_copies(&self, mailbox: &Mailbox, reason: DropReason, count: u64) {
+        if count > 0 {
+            self.counters.drop_many(reason, count);
+            self.log_drops(mailbox, reason, count);
+        }
+    }
+
+    /// Counts drops by client, and logs them when they begin and from time to time.
+    fn log_drops(&self, mailbox: &Mailbox, reason: DropReason, count: u64) {
+        drops::log(mailbox.client_id.as_str(), &mailbox.count_drops(reason, count));
     }
 
     /// Reports a message that was dropped before it was meant for anybody. With no lock held.
@@ -176,6 +200,10 @@ impl Core {
         // `$SYS` is kept in memory only.
         let retained = retained.filter(|_| !message.topic.as_bytes().starts_with(b"$SYS/"));
         let routed = staging.message(self, &route, message, retained, source, now);
+        // A will goes out once: no copy of it may be seen while a restart would still find it.
+        if source.will_of.is_some() {
+            staging.keep_for_commit();
+        }
         let mut held = Vec::new();
         staging.flush(self, Patience::None, &mut held);
         debug_assert!(held.is_empty(), "who has no patience holds nothing");
@@ -194,8 +222,11 @@ impl Core {
             payload: self.own_payload(&message.payload),
             ..Message::clone(message)
         });
-        let source =
-            Source { will_of: from.is_stored().then_some(from.session_no), ..Source::default() };
+        let source = Source {
+            will_of: from.is_stored().then_some(from.session_no),
+            line: Some(BROKER_LINE),
+            ..Source::default()
+        };
         self.publish(&message, Some(from), source, None);
     }
 
@@ -314,6 +345,7 @@ impl Core {
         };
         self.group_finished(&dropped.delivery);
         self.report_publish(mailbox.client_id.as_str(), Some(&dropped.delivery.message), reason);
+        self.log_drops(mailbox, reason, 1);
     }
 
     /// A change of a session, as the store knows it.
@@ -361,7 +393,20 @@ impl Core {
         let mut metrics = self.counters.snapshot();
         metrics.retained_messages = self.namespace.retained.len();
         metrics.retained_bytes = self.namespace.retained.bytes();
-        metrics.store_failures = self.committer.stats().failures;
+        let stats = self.committer.stats();
+        metrics.store_failures = stats.failures;
+        metrics.store_commits = stats.commits;
+        metrics.store_commit_p50_micros = micros(stats.commit_p50);
+        metrics.store_commit_p99_micros = micros(stats.commit_p99);
+        metrics.store_commit_max_micros = micros(stats.commit_max);
+        metrics.store_waiting = stats.waiting as u64;
+        metrics.store_held_messages = self.holding.messages();
+        let store = self.committer.store_status();
+        metrics.store_bytes = store.bytes.load(Ordering::Relaxed);
+        metrics.store_wal_bytes = store.wal_bytes.load(Ordering::Relaxed);
+        metrics.store_free_bytes = store.free_bytes.load(Ordering::Relaxed);
+        metrics.store_full = store.full.load(Ordering::Relaxed);
+        metrics.store_times_full = store.times_full.load(Ordering::Relaxed);
         metrics
     }
 
@@ -387,4 +432,8 @@ impl Core {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         false
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -13,11 +13,12 @@ use dunlin_codec::{
     decode, encode_publish_head, publish_len, transcode_run,
 };
 use dunlin_session::{Delivery, Origin, Outputs, SubscriptionIds, Token};
-use dunlin_store::SessionNo;
+use dunlin_store::{Change, Durability, SessionNo};
 use hashbrown::HashMap;
 
 use crate::budget::Pressure;
 use crate::core::Core;
+use crate::holding::BROKER_LINE;
 use crate::lane::{Patience, Post, Posted, Tally};
 use crate::mailbox::{Mailbox, Wire};
 use crate::metrics::DropReason;
@@ -59,6 +60,8 @@ pub(crate) struct Staging {
     bytes: usize,
     /// What has to go through the store first.
     pub(crate) writes: Vec<Entry>,
+    /// Where in `writes` the acknowledgements stand that were noted last.
+    acknowledged: usize,
     /// A receiver of the message staged last for which so much waits that its publisher is to be braked.
     pub(crate) crowded: Option<Arc<Mailbox>>,
     /// Room for what a session machine says, empty.
@@ -89,6 +92,10 @@ pub(crate) struct Source {
     pub(crate) refused: Option<ReasonCode>,
     /// The session whose will this is, if it is one that the store knows.
     pub(crate) will_of: Option<SessionNo>,
+    /// What the publisher's listener promises, where it is not what the broker does.
+    pub(crate) level: Option<Durability>,
+    /// The line in which the message waits while the store has no room, if it may.
+    pub(crate) line: Option<SessionNo>,
 }
 
 /// What became of a message.
@@ -147,20 +154,24 @@ impl Staging {
     /// Stages a run of QoS 0 PUBLISHes.
     pub(crate) fn run(&mut self, core: &Core, route: &Route, run: Run<'_>, now: Instant) {
         if self.pressure(core) >= Pressure::DropQos0 {
-            let copies = (route.targets.len() + route.groups.len()) as u64;
-            core.counters.drop_many(DropReason::MemoryBudget, copies * run.frames);
+            core.counters
+                .drop_many(DropReason::MemoryBudget, route.groups.len() as u64 * run.frames);
+            for mailbox in route.targets.iter().filter_map(|target| target.mailbox.upgrade()) {
+                core.drop_copies(&mailbox, DropReason::MemoryBudget, run.frames);
+            }
             return;
         }
         let mut block = Block::new(run, route.targets.len() > 1);
         let mut messages = None;
-        let mut offline = 0;
         for target in &route.targets {
             let Some(mailbox) = target.mailbox.upgrade() else { continue };
             let wire = mailbox.wire();
             // In the other layout a packet can be two bytes longer: its property length, and one more of Remaining Length.
             let fits = run.largest + 2 <= mailbox.packet_size_max() as usize;
             match wire {
-                Wire::Offline if !core.config.limits.queue_qos0 => offline += run.frames,
+                Wire::Offline if !core.config.limits.queue_qos0 => {
+                    core.drop_copies(&mailbox, DropReason::Offline, run.frames);
+                }
                 Wire::V3 | Wire::V5 if fits && target.subscription_ids.is_empty() => {
                     self.bytes += run.bytes.len();
                     let post = &mut self.entry(mailbox, wire).post;
@@ -175,7 +186,6 @@ impl Staging {
                 }
             }
         }
-        core.counters.drop_many(DropReason::Offline, offline);
         for group in &route.groups {
             self.run_to_group(core, group, route, run, now);
         }
@@ -249,11 +259,11 @@ impl Staging {
         if !waits && retained.is_none() {
             return Routed::Now(reason);
         }
-        // Nobody waits for a retained message of QoS 0.
-        let acknowledged = waits || message.qos > Qos::AtMostOnce;
+        let level = core.level(&message.topic, source.level);
+        // Nobody waits for a retained message of QoS 0, or one whose acknowledgement promises nothing.
+        let acknowledged = waits || message.qos > Qos::AtMostOnce && level > Durability::Memory;
         let token = source.token.filter(|_| acknowledged).map(|token| (token, reason));
         self.writes.push(Entry::Publish(Box::new(PublishEntry {
-            message: Arc::clone(message),
             expires_at: expires_at(message, now),
             publisher: source.session,
             targets: durable,
@@ -262,7 +272,8 @@ impl Staging {
             retained,
             will_of: source.will_of,
             token,
-            refused: false,
+            line: source.line.filter(|_| acknowledged),
+            ..PublishEntry::new(message, level)
         })));
         if acknowledged { Routed::AfterCommit } else { Routed::Now(reason) }
     }
@@ -364,17 +375,13 @@ impl Staging {
             self.delivery(core, Arc::clone(mailbox), delivery);
             return;
         }
+        let level = core.level(&delivery.message.topic, None);
+        let entry = PublishEntry::new(&delivery.message, level);
         self.writes.push(Entry::Publish(Box::new(PublishEntry {
-            message: Arc::clone(&delivery.message),
             expires_at: delivery.expires_at,
-            publisher: None,
             targets: vec![QueueTarget::reserve_always(Arc::clone(mailbox), delivery)],
-            groups: Vec::new(),
-            inbound: None,
-            retained: None,
-            will_of: None,
-            token: None,
-            refused: false,
+            line: Some(BROKER_LINE),
+            ..entry
         })));
     }
 
@@ -401,6 +408,26 @@ impl Staging {
             None => core.offer_group(group, delivery, 0),
         }
         None
+    }
+
+    /// Notes that a place of a session's queue is done with. Places that follow each other make one change.
+    pub(crate) fn acknowledged(&mut self, session: SessionNo, seq: u64) {
+        if let Some(Entry::Change {
+            change: Change::Acknowledged { session: of, first, last }, ..
+        }) = self.writes.get_mut(self.acknowledged)
+            && *of == session
+        {
+            if *last + 1 == seq {
+                *last = seq;
+                return;
+            }
+            if seq + 1 == *first {
+                *first = seq;
+                return;
+            }
+        }
+        self.acknowledged = self.writes.len();
+        self.writes.push(Entry::change(Change::Acknowledged { session, first: seq, last: seq }));
     }
 
     /// Posts what is staged. What a slow receiver cannot take now is left in `held`.
@@ -431,7 +458,17 @@ impl Staging {
         if self.writes.is_empty() {
             return None;
         }
+        self.acknowledged = 0;
         Some(Write::new(core, owner.map(Arc::clone), std::mem::take(&mut self.writes)))
+    }
+
+    /// Takes the copies that were staged for a will, to be posted when it is taken from the store.
+    pub(crate) fn keep_for_commit(&mut self) {
+        if let Some(Entry::Publish(entry)) = self.writes.last_mut() {
+            self.index.clear();
+            self.last = (0, 0);
+            entry.copies = std::mem::take(&mut self.entries);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use dunlin_topics::SharedFilter;
 
 use crate::core::Core;
 use crate::fanout::Staging;
+use crate::holding::BROKER_LINE;
 use crate::lane::Patience;
 use crate::mailbox::Mailbox;
 use crate::metrics::{DropReason, add};
@@ -146,7 +147,7 @@ impl Core {
             match self.namespace.router.group_by_number(number) {
                 Some(group) => self.give_back_to(&group, mailbox, ours),
                 // The group is gone, and with it everybody who could get them.
-                None => self.counters.drop_many(DropReason::SessionEnded, ours.len() as u64),
+                None => self.drop_copies(mailbox, DropReason::SessionEnded, ours.len() as u64),
             }
         }
     }
@@ -176,17 +177,13 @@ impl Core {
                 });
             } else {
                 // Its place went with the member's session: the group gets it as a new message.
+                let level = self.level(&delivery.message.topic, None);
+                let entry = PublishEntry::new(&delivery.message, level);
                 entries.push(Entry::Publish(Box::new(PublishEntry {
-                    message: Arc::clone(&delivery.message),
                     expires_at: delivery.expires_at,
-                    publisher: None,
-                    targets: Vec::new(),
                     groups: vec![GroupTarget { group: Arc::clone(group), delivery, member: None }],
-                    inbound: None,
-                    retained: None,
-                    will_of: None,
-                    token: None,
-                    refused: false,
+                    line: Some(BROKER_LINE),
+                    ..entry
                 })));
             }
         }

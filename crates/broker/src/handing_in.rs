@@ -14,9 +14,6 @@ use crate::persist::{Entry, Write};
 /// From one try to hand a write to a full committer to the next.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
-/// From a commit that failed for want of room to the next try with those of its changes that nobody else tries again.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-
 /// Writes of those who cannot wait, such as a connection that has ended. While there are any, they go first.
 ///
 /// Bound: some for each session that ends or is parked while the committer is full, and for each message given up.
@@ -53,15 +50,6 @@ impl Core {
         if let Some(core) = self.me.upgrade() {
             core.submit_later(Write::new(&core, None, vec![Entry::change(change)]));
         }
-    }
-
-    /// Tries a write again, in a while: the store had no room.
-    pub(crate) fn submit_again(self: &Arc<Self>, write: Write) {
-        let core = Arc::clone(self);
-        self.runtime.spawn(async move {
-            tokio::time::sleep(AGAIN_AFTER).await;
-            core.submit_later(write);
-        });
     }
 
     /// Hands a write in from where nobody can wait. What comes later stays behind it.

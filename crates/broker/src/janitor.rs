@@ -1,6 +1,6 @@
 //! What becomes due while no connection is there to see to it: wills, the ends of sessions, expired retained messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,9 +16,10 @@ use crate::metrics::{add, sub};
 use crate::persist::Write;
 use crate::queue::Drops;
 
-/// Things seen to before others get their turn: many wills at once, say after a power cut of a site, go out at a pace that
-/// leaves room for clients.
+/// Things seen to before others get their turn.
 const STEP: usize = 64;
+/// From one look at the wills that wait for their turn to the next.
+const WILLS_EVERY: Duration = Duration::from_millis(20);
 
 /// Sessions without a connection, by when the next thing of theirs is due. One entry for each session at the most.
 #[derive(Debug, Default)]
@@ -69,13 +70,47 @@ impl Timers {
     }
 }
 
+/// Wills that are due, and how many may go out now. Many at once, say after a power cut of a site, go out at a pace that
+/// leaves room for clients.
+#[derive(Debug)]
+struct Wills {
+    /// At most one entry for each session.
+    waiting: VecDeque<Weak<Mailbox>>,
+    per_second: f64,
+    /// Wills that may go out now.
+    allowed: f64,
+    counted_at: Instant,
+}
+
+impl Wills {
+    fn new(per_second: u32, now: Instant) -> Self {
+        let per_second = f64::from(per_second);
+        Self { waiting: VecDeque::new(), per_second, allowed: 1.0, counted_at: now }
+    }
+
+    /// Takes the right to publish one; `false` if it has to wait. What was not used is saved up for a tenth of a second.
+    fn take_turn(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.counted_at);
+        self.counted_at = now;
+        let most = (self.per_second / 10.0).max(1.0);
+        self.allowed = (self.allowed + since.as_secs_f64() * self.per_second).min(most);
+        if self.allowed < 1.0 {
+            return false;
+        }
+        self.allowed -= 1.0;
+        true
+    }
+}
+
 /// Runs until the broker is gone.
 pub(crate) async fn run(core: Weak<Core>) {
+    let per_second = core.upgrade().map_or(1, |core| core.config.limits.wills_per_second_max);
+    let mut wills = Wills::new(per_second, Instant::now());
     loop {
         let Some(alive) = core.upgrade() else { return };
         let now = Instant::now();
         let mut handled = 0;
-        while handled < STEP && see_to_one(&alive, now) {
+        while handled < STEP && see_to_one(&alive, &mut wills, now) {
             handled += 1;
         }
         if handled == STEP {
@@ -83,7 +118,9 @@ pub(crate) async fn run(core: Weak<Core>) {
             continue;
         }
         let retained = &alive.namespace.retained;
-        let next = [alive.timers.next(), retained.next_expiry()].into_iter().flatten().min();
+        let held_up = (!wills.waiting.is_empty()).then(|| now + WILLS_EVERY);
+        let next =
+            [alive.timers.next(), retained.next_expiry(), held_up].into_iter().flatten().min();
         // Without anything due it looks again in an hour, to notice that the broker is gone.
         let wake_at = next.unwrap_or(now + Duration::from_secs(3600));
         let mut closing = alive.closing.subscribe();
@@ -98,9 +135,19 @@ pub(crate) async fn run(core: Weak<Core>) {
 }
 
 /// Sees to one thing that is due; `false` if there is none.
-fn see_to_one(core: &Arc<Core>, now: Instant) -> bool {
+fn see_to_one(core: &Arc<Core>, wills: &mut Wills, now: Instant) -> bool {
+    if !wills.waiting.is_empty() && wills.take_turn(now) {
+        if let Some(mailbox) = wills.waiting.pop_front().and_then(|mailbox| mailbox.upgrade()) {
+            due(core, &mailbox, now);
+        }
+        return true;
+    }
     if let Some(mailbox) = core.timers.pop(now) {
-        if let Some(mailbox) = mailbox.upgrade() {
+        let Some(mailbox) = mailbox.upgrade() else { return true };
+        let has_will = mailbox.with_parked(|session| session.will_at().is_some_and(|at| at <= now));
+        if has_will == Some(true) && !(wills.waiting.is_empty() && wills.take_turn(now)) {
+            wills.waiting.push_back(Arc::downgrade(&mailbox));
+        } else {
             due(core, &mailbox, now);
         }
         return true;
@@ -144,5 +191,25 @@ fn due(core: &Arc<Core>, mailbox: &Arc<Mailbox>, now: Instant) {
     core.report(mailbox, drops);
     if let Some(at) = next {
         core.timers.schedule(at.max(now + Duration::from_millis(1)), mailbox);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wills_in_bulk_keep_their_pace() {
+        let start = Instant::now();
+        let mut wills = Wills::new(100, start);
+        let mut published = 0;
+        for milli in 0..10_000 {
+            let now = start + Duration::from_millis(milli);
+            published += (0..5).filter(|_| wills.take_turn(now)).count();
+        }
+        assert!((990..=1_001).contains(&published), "{published} in ten seconds");
+        // After a pause a tenth of a second's worth goes out at once.
+        let later = start + Duration::from_secs(100);
+        assert_eq!((0..1_000).filter(|_| wills.take_turn(later)).count(), 10);
     }
 }

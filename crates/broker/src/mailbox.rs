@@ -11,6 +11,7 @@
 //!              └────────────── session ends ────────────────┘
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Waker};
@@ -23,6 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::budget::Charge;
 use crate::config::Limits;
+use crate::drops::{DropCounts, DropReport};
 use crate::end::EndReason;
 use crate::lane::{Content, Lane, Patience, Post, Posted, Tally};
 use crate::metrics::DropReason;
@@ -122,6 +124,8 @@ struct State {
         reason = "nearly all sessions have none, and are 16 bytes smaller for it"
     )]
     replays: Option<Box<Vec<Replay>>>,
+    /// Copies that the client did not get, if there are any.
+    dropped: Option<Box<DropCounts>>,
 }
 
 /// Where messages for one session arrive.
@@ -214,6 +218,7 @@ impl Mailbox {
                 notices: Vec::new(),
                 last_seq,
                 replays: None,
+                dropped: None,
             }),
         }
     }
@@ -658,6 +663,25 @@ impl Mailbox {
     /// Takes messages with QoS above 0 back that were not sent yet.
     pub(crate) fn take_where(&self, want: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
         self.lock().queue.take_where(want)
+    }
+
+    /// Counts copies that the client does not get; gives what is to be logged.
+    pub(crate) fn count_drops(&self, reason: DropReason, count: u64) -> DropReport {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let ended = matches!(state.owner, Owner::Ended);
+        let dropped = state.dropped.get_or_insert_with(|| Box::new(DropCounts::new(now)));
+        let mut report = dropped.add(reason, count, now);
+        // Nobody will ask again.
+        if ended {
+            report.extend(dropped.rest());
+        }
+        report
+    }
+
+    /// Copies that the client did not get since its session began.
+    pub(crate) fn drops(&self) -> BTreeMap<DropReason, u64> {
+        self.lock().dropped.as_ref().map_or_else(BTreeMap::new, |dropped| dropped.totals())
     }
 
     /// Messages with QoS above 0 waiting here, and bytes of any.

@@ -188,6 +188,28 @@ counters! {
     subscriptions_unserved,
     /// Commits that the store refused.
     store_failures,
+    /// Commits of the store.
+    store_commits,
+    /// Microseconds that half of the commits took at the most.
+    store_commit_p50_micros,
+    /// Microseconds that 99 of 100 commits took at the most.
+    store_commit_p99_micros,
+    /// Microseconds that the longest commit took.
+    store_commit_max_micros,
+    /// Batches of changes that wait for a commit now.
+    store_waiting,
+    /// Bytes of the store on disk now.
+    store_bytes,
+    /// Bytes of them in the log that is not yet part of the database.
+    store_wal_bytes,
+    /// Bytes of them that hold nothing at present.
+    store_free_bytes,
+    /// 1 while the store has no room for messages.
+    store_full,
+    /// Times that the store became full.
+    store_times_full,
+    /// Messages held now, until the store has room for them.
+    store_held_messages,
     /// Panics in hooks; each ended one connection.
     hook_panics,
 }

@@ -17,7 +17,8 @@ use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use crate::core::Core;
-use crate::fanout::Staging;
+use crate::fanout::{Staged, Staging};
+use crate::holding::{BROKER_LINE, Holding, record_of};
 use crate::lane::Patience;
 use crate::mailbox::{Mailbox, Notice};
 use crate::metrics::DropReason;
@@ -25,6 +26,8 @@ use crate::share::{Group, Member};
 
 /// What one wait for the store may cost beside its messages, for the committer's bounds.
 const ENTRY_BYTES: usize = 128;
+/// Bytes of held messages that are tried in one batch.
+const TRIED_BYTES_MAX: usize = 1024 * 1024;
 
 /// One submission.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Write {
     core: Weak<Core>,
     /// Whose batch it is: told when its entries with tokens are durable.
     owner: Option<Arc<Mailbox>>,
+    /// What the store had no room for before: it goes first.
+    first: Vec<Entry>,
     entries: Vec<Entry>,
     size: usize,
     /// Told when all of it is durable, or failed.
@@ -44,11 +49,20 @@ pub(crate) enum Entry {
     /// A message for queues, boxed because it is large.
     Publish(Box<PublishEntry>),
     /// A change of a session, with the token of who waits for it.
-    Change { change: Change, token: Option<Token> },
+    Change {
+        change: Change,
+        token: Option<Token>,
+        /// Whether it was put behind the session's will, for which there was no room.
+        behind: bool,
+    },
     /// A message that waited in a shared group goes to a member.
     HandOver { group: Arc<Group>, from_seq: u64, to: QueueTarget },
     /// A message comes back from a member to its group.
     GiveBack { from: SessionNo, from_seq: u64, group: Arc<Group>, delivery: Delivery, seq: u64 },
+    /// What [is held](crate::holding) in a line is tried again.
+    Again { line: SessionNo, taken: Vec<Self> },
+    /// The connection of an MQTT 3.x client is over: what is held in its line is given up.
+    Left(SessionNo),
 }
 
 /// A message for durable queues.
@@ -65,8 +79,14 @@ pub(crate) struct PublishEntry {
     pub(crate) retained: Option<u64>,
     /// A will that is published: it is taken from the store in the same batch.
     pub(crate) will_of: Option<SessionNo>,
+    /// Copies of such a will that need no store: they go out when it is taken, so that it goes out once.
+    pub(crate) copies: Vec<Staged>,
     /// Who waits for the acknowledgement, and what it is to say.
     pub(crate) token: Option<(Token, ReasonCode)>,
+    /// How durable it has to be.
+    pub(crate) level: Durability,
+    /// The line in which it waits while the store has no room; without one it is refused.
+    pub(crate) line: Option<SessionNo>,
     /// Whether the store had no room for it when it was prepared.
     pub(crate) refused: bool,
 }
@@ -115,24 +135,157 @@ pub(crate) struct GroupTarget {
 impl Entry {
     /// A change nobody waits for.
     pub(crate) const fn change(change: Change) -> Self {
-        Self::Change { change, token: None }
+        Self::awaited(change, None)
     }
 
-    fn size(&self) -> usize {
+    /// A change, and who waits for it.
+    pub(crate) const fn awaited(change: Change, token: Option<Token>) -> Self {
+        Self::Change { change, token, behind: false }
+    }
+
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Publish(entry) => {
                 let copies = entry.targets.len() + entry.groups.len();
                 ENTRY_BYTES + entry.message.size() + copies * size_of::<QueueTarget>()
             }
-            Self::Change { .. } | Self::HandOver { .. } | Self::GiveBack { .. } => ENTRY_BYTES,
+            Self::Change { .. }
+            | Self::HandOver { .. }
+            | Self::GiveBack { .. }
+            | Self::Again { .. }
+            | Self::Left(_) => ENTRY_BYTES,
         }
+    }
+
+    fn prepare(&mut self, to: &mut Preparing<'_>) {
+        match self {
+            Self::Publish(entry) => {
+                entry.refused = to.room == StoreRoom::NoMessages && entry.takes_room()
+                    || to.holding().zip(entry.line).is_some_and(|(held, line)| held.has_line(line));
+                if !entry.refused {
+                    entry.prepare(to);
+                }
+            }
+            Self::Change { change, token, behind } => {
+                let waits = token.is_some() || to.all_wait;
+                *behind = to.puts_behind_will(change, waits);
+                if !*behind {
+                    to.batch.push(change.clone());
+                }
+                if waits {
+                    to.batch.require(to.broker_level);
+                }
+            }
+            Self::HandOver { group, from_seq, to: member } => {
+                let level = to.level_of(&member.delivery.message);
+                if let Some(target) = member.number() {
+                    to.batch.hand_over(group.session_no, *from_seq, target);
+                }
+                to.batch.require(to.with_packet_ids(level, member.delivery.qos));
+            }
+            Self::GiveBack { from, from_seq, group, delivery, seq } => {
+                *seq = group.number();
+                to.batch.hand_over(*from, *from_seq, target(group.session_no, *seq, delivery));
+                to.batch.require(to.level_of(&delivery.message));
+            }
+            Self::Again { line, taken } => {
+                if to.room == StoreRoom::All
+                    && let Some(core) = to.core
+                {
+                    *taken = core.holding.take_front(*line, TRIED_BYTES_MAX);
+                }
+                // What was put behind a will stays behind it, and follows it here.
+                for entry in taken {
+                    match entry {
+                        Self::Publish(entry) => {
+                            entry.refused = false;
+                            entry.prepare(to);
+                        }
+                        Self::Change { change, behind, .. } => {
+                            *behind = false;
+                            to.batch.push(change.clone());
+                        }
+                        Self::HandOver { .. }
+                        | Self::GiveBack { .. }
+                        | Self::Again { .. }
+                        | Self::Left(_) => {
+                            debug_assert!(false, "only messages and records stand in lines");
+                        }
+                    }
+                }
+            }
+            Self::Left(_) => {}
+        }
+    }
+
+    fn take_back(&mut self, core: Option<&Arc<Core>>, owner: Option<&Arc<Mailbox>>) {
+        match self {
+            Self::Publish(entry) => entry.take_back(),
+            Self::Change { .. } | Self::Left(_) => {}
+            Self::HandOver { to, .. } => to.take_back(),
+            Self::GiveBack { group, seq, .. } => {
+                group.take_number_back(*seq);
+                *seq = 0;
+            }
+            Self::Again { line, taken } => {
+                taken.iter_mut().for_each(|entry| entry.take_back(core, owner));
+                if let Some(core) = core {
+                    core.holding.put_front_back(*line, owner, std::mem::take(taken));
+                }
+            }
+        }
+    }
+}
+
+/// What is known while a write is put into a batch.
+struct Preparing<'a> {
+    core: Option<&'a Arc<Core>>,
+    batch: &'a mut Batch,
+    room: StoreRoom,
+    now: UnixMillis,
+    monotonic: Instant,
+    /// What the state of sessions is written with.
+    broker_level: Durability,
+    /// Whether somebody waits for all of the write.
+    all_wait: bool,
+}
+
+impl Preparing<'_> {
+    /// What is held, if anything is.
+    fn holding(&self) -> Option<&Holding> {
+        self.core.map(|core| &core.holding).filter(|holding| holding.any())
+    }
+
+    /// How durable a message has to be that is moved from queue to queue: it is in the store already.
+    fn level_of(&self, message: &Message) -> Durability {
+        let level = self.core.map(|core| core.level(&message.topic, None));
+        level.unwrap_or(self.broker_level).max(Durability::Os)
+    }
+
+    /// The same for a copy with this QoS. What is sent at QoS 2 must not be forgotten more easily than the Packet Identifier
+    /// that the client has seen: another message would get it, and be taken for a repetition. [MQTT-4.3.3-10]
+    fn with_packet_ids(&self, level: Durability, qos: Qos) -> Durability {
+        if qos == Qos::ExactlyOnce { level.max(self.broker_level) } else { level }
+    }
+
+    /// Whether a change of a session has to wait because the session's will does, which would go from the store with it.
+    fn puts_behind_will(&self, change: &Change, waits: bool) -> bool {
+        let Some(holding) = self.holding() else { return false };
+        let Some(session) = record_of(change).filter(|session| holding.has_session(*session))
+        else {
+            return false;
+        };
+        if waits {
+            holding.superseded(session);
+        }
+        !waits
     }
 }
 
 impl Write {
     pub(crate) fn new(core: &Arc<Core>, owner: Option<Arc<Mailbox>>, entries: Vec<Entry>) -> Self {
         let size = entries.iter().map(Entry::size).sum();
-        Self { core: Arc::downgrade(core), owner, entries, size, done: None }
+        Self { core: Arc::downgrade(core), owner, first: Vec::new(), entries, size, done: None }
     }
 
     /// Takes another write of the same owner behind this one.
@@ -154,105 +307,173 @@ impl Submission for Write {
     }
 
     fn prepare(&mut self, batch: &mut Batch, room: StoreRoom) {
-        let now = UnixMillis::from(SystemTime::now());
-        let monotonic = Instant::now();
-        let mut waits = self.done.is_some();
-        for entry in &mut self.entries {
-            match entry {
-                Entry::Publish(entry) => {
-                    entry.refused = room == StoreRoom::NoMessages && entry.takes_room();
-                    if !entry.refused {
-                        entry.prepare(batch, now, monotonic);
-                    }
-                    waits = true;
-                }
-                Entry::Change { change, token } => {
-                    batch.push(change.clone());
-                    waits |= token.is_some();
-                }
-                Entry::HandOver { group, from_seq, to } => {
-                    if let Some(target) = to.number() {
-                        batch.hand_over(group.session_no, *from_seq, target);
-                    }
-                    waits = true;
-                }
-                Entry::GiveBack { from, from_seq, group, delivery, seq } => {
-                    *seq = group.number();
-                    batch.hand_over(*from, *from_seq, target(group.session_no, *seq, delivery));
-                    waits = true;
-                }
-            }
+        let core = self.core.upgrade();
+        let mut to = Preparing {
+            core: core.as_ref(),
+            batch,
+            room,
+            now: UnixMillis::from(SystemTime::now()),
+            monotonic: Instant::now(),
+            broker_level: core.as_ref().map_or(Durability::Fsync, |core| core.config.durability),
+            all_wait: false,
+        };
+        if let Some(holding) = to.holding() {
+            self.first = holding.take_changes();
+            self.first.iter_mut().for_each(|entry| entry.prepare(&mut to));
         }
-        if waits {
-            batch.require(Durability::Fsync);
-        }
+        to.all_wait = self.done.is_some();
+        self.entries.iter_mut().for_each(|entry| entry.prepare(&mut to));
     }
 
     fn take_back(&mut self) {
-        for entry in &mut self.entries {
-            match entry {
-                Entry::Publish(entry) => entry.take_back(),
-                Entry::Change { .. } => {}
-                Entry::HandOver { to, .. } => to.take_back(),
-                Entry::GiveBack { group, seq, .. } => {
-                    group.take_number_back(*seq);
-                    *seq = 0;
-                }
-            }
+        let core = self.core.upgrade();
+        for entry in self.first.iter_mut().chain(&mut self.entries) {
+            entry.take_back(core.as_ref(), self.owner.as_ref());
+        }
+        if let Some(core) = core {
+            core.holding.put_changes_back(std::mem::take(&mut self.first));
+            core.see_to_held();
         }
     }
 
     fn finish(self, outcome: Result<(), &StoreError>) {
         let Some(core) = self.core.upgrade() else { return };
-        let mut arrivals = Arrivals::default();
-        let mut notices = Vec::new();
-        let mut again = Vec::new();
-        for entry in self.entries {
-            let done = match (entry, outcome.is_ok()) {
-                (Entry::Publish(entry), true) if !entry.refused => {
-                    entry.finished(&core, &mut arrivals)
-                }
-                (Entry::Publish(entry), _) => entry.failed(&core),
-                (Entry::Change { token, .. }, ok) => token
-                    .map(|token| if ok { Notice::Durable { token } } else { Notice::StoreFailed }),
-                (Entry::HandOver { group, from_seq, to }, true) => {
-                    // A member that ended before it got its place leaves the message where it was.
-                    if to.delivery.seq == 0 {
-                        core.offer_group(&group, to.delivery, from_seq);
-                    } else {
-                        arrivals.add(to);
-                    }
-                    None
-                }
-                (Entry::HandOver { group, from_seq, mut to }, false) => {
-                    to.take_back();
-                    group.give_back(vec![in_group(&group, to.delivery, from_seq)]);
-                    None
-                }
-                (Entry::GiveBack { group, delivery, seq, .. }, true) => {
-                    group.give_back(vec![in_group(&group, delivery, seq)]);
-                    core.dispatch_group(&group);
-                    None
-                }
-                // It stays with the member in the store, and comes back to it or to the group when there is room.
-                (Entry::GiveBack { from, from_seq, group, delivery, seq }, false) => {
-                    group.take_number_back(seq);
-                    again.push(Entry::GiveBack { from, from_seq, group, delivery, seq: 0 });
-                    None
-                }
-            };
-            notices.extend(done);
+        let result = match outcome {
+            Ok(()) => Finished::Durable,
+            Err(error) if error.is_fatal() => Finished::Failed,
+            Err(_) => Finished::NoRoom,
+        };
+        let mut finishing = Finishing {
+            core: &core,
+            owner: self.owner.as_ref(),
+            result,
+            asked: self.done.is_some(),
+            complete: result == Finished::Durable,
+            arrivals: Arrivals::default(),
+            notices: Vec::new(),
+            kept: Vec::new(),
+        };
+        for entry in self.first.into_iter().chain(self.entries) {
+            finishing.entry(entry);
         }
+        let Finishing { complete, arrivals, notices, kept, .. } = finishing;
         arrivals.post(&core);
-        if !again.is_empty() && !core.committer.has_failed() {
-            core.submit_again(Self::new(&core, None, again));
-        }
+        core.hold(None, None, kept);
         if let Some(owner) = self.owner.filter(|_| !notices.is_empty()) {
             owner.notify(notices);
         }
         if let Some(done) = self.done {
             // The one who asked may be gone, which is nobody's loss.
-            let _ = done.send(outcome.map_err(|_| ()));
+            let _ = done.send(if complete { Ok(()) } else { Err(()) });
+        }
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Finished {
+    Durable,
+    /// Nothing of it is in the store, which goes on.
+    NoRoom,
+    /// The store has failed.
+    Failed,
+}
+
+/// What comes of a write.
+struct Finishing<'a> {
+    core: &'a Arc<Core>,
+    owner: Option<&'a Arc<Mailbox>>,
+    result: Finished,
+    /// Whether somebody asked for all of it at once, and tries again himself.
+    asked: bool,
+    /// Whether all of it is durable.
+    complete: bool,
+    arrivals: Arrivals,
+    notices: Vec<Notice>,
+    /// Changes that found no room and must get there.
+    kept: Vec<Entry>,
+}
+
+impl Finishing<'_> {
+    fn entry(&mut self, entry: Entry) {
+        match entry {
+            Entry::Publish(entry) => self.publish(entry),
+            Entry::Change { change, token, behind } => self.change(change, token, behind),
+            Entry::HandOver { group, from_seq, mut to } => {
+                if self.result != Finished::Durable {
+                    to.take_back();
+                    group.give_back(vec![in_group(&group, to.delivery, from_seq)]);
+                } else if to.delivery.seq == 0 {
+                    // A member that ended before it got its place leaves the message where it was.
+                    self.core.offer_group(&group, to.delivery, from_seq);
+                } else {
+                    self.arrivals.add(to);
+                }
+            }
+            Entry::GiveBack { from, from_seq, group, delivery, seq } => match self.result {
+                Finished::Durable => {
+                    group.give_back(vec![in_group(&group, delivery, seq)]);
+                    self.core.dispatch_group(&group);
+                }
+                // It stays with the member in the store, and comes back to it or to the group when there is room.
+                Finished::NoRoom | Finished::Failed => {
+                    group.take_number_back(seq);
+                    if self.result == Finished::NoRoom {
+                        self.kept.push(Entry::GiveBack { from, from_seq, group, delivery, seq: 0 });
+                    }
+                }
+            },
+            Entry::Again { line, taken } => {
+                let progress = !taken.is_empty() && self.result == Finished::Durable;
+                taken.into_iter().for_each(|entry| self.entry(entry));
+                if progress && self.core.holding.has_line(line) {
+                    self.core.try_line(line, self.owner.map(Arc::clone));
+                }
+            }
+            Entry::Left(line) => {
+                for entry in self.core.holding.end_line(line) {
+                    if let Entry::Publish(entry) = entry {
+                        self.notices.extend(entry.failed(self.core));
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, mut entry: Box<PublishEntry>) {
+        match self.result {
+            Finished::Durable if !entry.refused => {
+                self.notices.extend(entry.finished(self.core, &mut self.arrivals));
+            }
+            Finished::Durable | Finished::NoRoom if entry.line.is_some() => {
+                entry.take_back();
+                self.complete = false;
+                self.core.hold(entry.line, self.owner, vec![Entry::Publish(entry)]);
+            }
+            Finished::Durable | Finished::NoRoom | Finished::Failed => {
+                self.complete = false;
+                self.notices.extend(entry.failed(self.core));
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change, token: Option<Token>, behind: bool) {
+        match self.result {
+            Finished::Durable if behind => {
+                self.core.hold(Some(BROKER_LINE), None, vec![Entry::change(change)]);
+            }
+            Finished::Durable => {
+                self.notices.extend(token.map(|token| Notice::Durable { token }));
+            }
+            Finished::NoRoom => {
+                self.notices.extend(token.map(|_| Notice::StoreFailed));
+                // What has changed in memory has to be so in the store. Who asked for a session does not get it, but the
+                // old one is over.
+                if !self.asked || matches!(change, Change::SessionEnded { .. }) {
+                    self.kept.push(Entry::change(change));
+                }
+            }
+            Finished::Failed => self.notices.extend(token.map(|_| Notice::StoreFailed)),
         }
     }
 }
@@ -287,14 +508,47 @@ impl Arrivals {
 }
 
 impl PublishEntry {
-    fn prepare(&mut self, batch: &mut Batch, now: UnixMillis, monotonic: Instant) {
+    /// One that leads nowhere yet.
+    pub(crate) fn new(message: &Arc<Message>, level: Durability) -> Self {
+        Self {
+            message: Arc::clone(message),
+            expires_at: None,
+            publisher: None,
+            targets: Vec::new(),
+            groups: Vec::new(),
+            inbound: None,
+            retained: None,
+            will_of: None,
+            copies: Vec::new(),
+            token: None,
+            level,
+            line: None,
+            refused: false,
+        }
+    }
+
+    fn prepare(&mut self, to: &mut Preparing<'_>) {
+        let Preparing { now, monotonic, broker_level, .. } = *to;
         let expires_at =
             self.expires_at.map(|at| now.after(at.saturating_duration_since(monotonic)));
+        // What waits in a group's stored queue has to be there to be handed over; a will that is taken from the store is
+        // part of a session's state.
+        let mut level = self.level;
+        if !self.groups.is_empty() {
+            level = level.max(Durability::Os);
+        }
+        if self.will_of.is_some() {
+            level = level.max(broker_level);
+        }
         let mut targets = Vec::with_capacity(self.targets.len() + self.groups.len());
         for group in std::mem::take(&mut self.groups) {
             self.place(group, &mut targets);
         }
         targets.extend(self.targets.iter_mut().filter_map(QueueTarget::number));
+        let copies = self.targets.iter().map(|target| target.delivery.qos);
+        level = copies.fold(level, |level, qos| to.with_packet_ids(level, qos));
+        let batch = &mut *to.batch;
+        batch.require(level);
         // [MQTT-4.3.3-8] The id of a QoS 2 message is stored with it.
         if let (Some(packet_id), Some(session)) = (self.inbound, self.publisher) {
             batch.push(Change::InboundStored { session, packet_id });
@@ -315,7 +569,8 @@ impl PublishEntry {
                 expires_at,
             });
         }
-        if !targets.is_empty() {
+        // At the lowest level a place in the queue is all that a message gets.
+        if !targets.is_empty() && level > Durability::Memory {
             batch.publish(Publication {
                 message: Arc::clone(&self.message),
                 published_at: now,
@@ -347,6 +602,9 @@ impl PublishEntry {
     fn finished(self, core: &Arc<Core>, arrivals: &mut Arrivals) -> Option<Notice> {
         for target in self.targets {
             arrivals.add(target);
+        }
+        for mut staged in self.copies {
+            core.post(&mut staged, Patience::None);
         }
         for GroupTarget { group, delivery, member } in self.groups {
             let seq = delivery.seq;
@@ -386,8 +644,10 @@ impl PublishEntry {
         if let Some(number) = self.retained {
             core.namespace.retained.take_back(&self.message.topic, number);
         }
-        core.counters
-            .drop_many(DropReason::Store, self.targets.len() as u64 + self.groups.len() as u64);
+        core.counters.drop_many(DropReason::Store, self.groups.len() as u64);
+        for target in &self.targets {
+            core.drop_copies(&target.room.mailbox, DropReason::Store, 1);
+        }
         // The store has room for no more. [MQTT-4.13.2-1]
         self.token.map(|(token, _)| Notice::NotStored { token })
     }

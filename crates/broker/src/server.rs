@@ -1,5 +1,6 @@
 //! The broker as a value: built, started, used from inside the process, shut down.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -20,11 +21,12 @@ use crate::config::{Config, InvalidConfig, ListenerConfig};
 use crate::core::{Core, Namespace};
 use crate::end::EndReason;
 use crate::handing_in::Backlog;
+use crate::holding::Holding;
 use crate::hooks::{Hooks, Interests, NoHooks};
 use crate::janitor::{self, Timers};
 use crate::listen::{self, BoundListener, Listener};
 use crate::local::{self, PublishError, SubscribeError, SubscribeOptions, Subscription};
-use crate::metrics::{Counters, Metrics};
+use crate::metrics::{Counters, DropReason, Metrics};
 use crate::policy::Authenticator;
 use crate::recovery;
 use crate::registry::Registry;
@@ -229,6 +231,7 @@ fn core(
         authenticators,
         committer,
         backlog: Backlog::default(),
+        holding: Holding::default(),
         runtime: Handle::current(),
         timers: Timers::default(),
         closing,
@@ -322,6 +325,14 @@ impl Broker {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.core.metrics()
+    }
+
+    /// Copies of messages that a client did not get since its session began, by reason; none if it has no session. The
+    /// numbers live as long as the session, and not over a restart.
+    #[must_use]
+    pub fn drops(&self, client_id: &str) -> Option<BTreeMap<DropReason, u64>> {
+        let client_id = ClientId::new(client_id.to_owned()).ok()?;
+        self.core.namespace.registry.find(&client_id).map(|mailbox| mailbox.drops())
     }
 
     /// Closes the Network Connection of a client, whose session stays; whether there is such a session.

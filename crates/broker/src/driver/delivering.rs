@@ -76,7 +76,13 @@ impl Driver {
             Notice::NotStored { token } if self.machine.version() == Some(Version::V5) => {
                 self.feed(Input::Routed { token, reason: ReasonCode::QuotaExceeded }, staging, now);
             }
-            Notice::NotStored { .. } => self.evict(EndReason::StoreFailed, staging, now),
+            Notice::NotStored { token } => {
+                // Nobody will ask for this message again, so that the client can send it again.
+                if let Some(session) = self.machine.session_mut() {
+                    session.routed(token, ReasonCode::QuotaExceeded);
+                }
+                self.evict(EndReason::StoreFailed, staging, now);
+            }
             Notice::Durable { token } => match self.take_request(token) {
                 Some(request) => self.request_durable(request, staging, now),
                 None => self.feed(Input::Durable { token }, staging, now),

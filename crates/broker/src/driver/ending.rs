@@ -18,6 +18,7 @@ use crate::end::{ConnectionEnd, EndReason};
 use crate::fanout::Staging;
 use crate::hooks::guarded;
 use crate::metrics::{add, sub};
+use crate::persist::{Entry, Write};
 
 use super::opening::Pending;
 use super::requests::Request;
@@ -140,6 +141,11 @@ impl Driver {
     pub(super) fn release(&mut self, now: Instant) {
         // Whatever ends the connection, what it has sent goes first.
         self.hand_all_in(&mut Staging::default());
+        if let Some(mailbox) = self.mailbox.as_ref().filter(|_| std::mem::take(&mut self.stored)) {
+            // What it sent is decided on before this; what is held then was never acknowledged.
+            let left = vec![Entry::Left(mailbox.session_no)];
+            self.core.submit_later(Write::new(&self.core, Some(Arc::clone(mailbox)), left));
+        }
         let pending = self.pending.take();
         self.opening = None;
         let mut requests = Vec::new();

@@ -26,7 +26,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{DecodeLimits, Qos, ReasonCode, Version};
-use dunlin_session::{Completed, Connection, Input, Origin, Output, Outputs, Token, Violation};
+use dunlin_session::{
+    Completed, Connection, Input, Origin, Output, Outputs, Persist, Token, Violation,
+};
+use dunlin_store::SessionNo;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -108,6 +111,8 @@ pub(crate) struct Driver {
     refused_as: Version,
     /// Messages with QoS above 0 that the client is done with, since the mailbox was told last.
     settled: Settled,
+    /// Whether a message of this client waited for the store that is held while there is no room.
+    stored: bool,
     /// Why the broker closed it, if it did.
     evicted: Option<EndReason>,
     ended: Option<Box<EndNote>>,
@@ -169,6 +174,7 @@ impl Driver {
             bytes_received: 0,
             refused_as: Version::V5,
             settled: Settled::default(),
+            stored: false,
             evicted: None,
             ended: None,
         }
@@ -303,15 +309,17 @@ impl Driver {
             }
             Output::Ack(ack) => self.writer.acknowledgement(ack, self.version()),
             Output::Publish(outgoing) => self.writer.publish(&outgoing, self.version()),
-            Output::Completed(completed) => self.completed(&completed),
+            Output::Completed(completed) => self.completed(&completed, staging),
             Output::Send(packet) => self.writer.packet(&packet, self.version()),
             Output::PingResp => self.writer.ping_response(),
             Output::Persist { token, change } => {
                 if let Some(mailbox) = &self.mailbox {
-                    staging.writes.push(Entry::Change {
-                        change: self.core.change_of(mailbox, change),
-                        token,
-                    });
+                    match change {
+                        Persist::Acknowledged(seq) => staging.acknowledged(mailbox.session_no, seq),
+                        Persist::InboundReleased(_) | Persist::OutboundReleased(_) => staging
+                            .writes
+                            .push(Entry::awaited(self.core.change_of(mailbox, change), token)),
+                    }
                 }
             }
             Output::Subscribe { token, items } => self.subscribe(token, items, out, staging, now),
@@ -363,10 +371,12 @@ impl Driver {
 
     /// A delivery is over.
     #[inline]
-    fn completed(&mut self, completed: &Completed) {
+    fn completed(&mut self, completed: &Completed, staging: &mut Staging) {
         self.settled.add(completed.message.as_deref());
-        if let Origin::Shared { group, seq } = completed.origin {
-            self.core.group_acknowledged(group, seq);
+        if let Origin::Shared { group, seq } = completed.origin
+            && seq > 0
+        {
+            staging.acknowledged(SessionNo(group), seq);
         }
     }
 

@@ -7,6 +7,7 @@ use dunlin_codec::{Message, Qos, ReasonCode, TopicName, Version};
 use dunlin_session::{Route, RouteTopic, Token};
 
 use crate::budget::Pressure;
+use crate::config::StoreFull;
 use crate::core::Core;
 use crate::fanout::{Routed, Source, Staging};
 use crate::hooks::guarded;
@@ -48,9 +49,18 @@ impl Driver {
             }
         }
         let message = Arc::new(core.own(&publish, targets.name.clone()));
-        match staging.message(core, targets, &message, None, source, now) {
-            Routed::Now(reason) => answer(reason),
-            Routed::AfterCommit => None,
+        let routed = staging.message(core, targets, &message, None, source, now);
+        self.routed(routed, source)
+    }
+
+    /// What to tell the machine at once.
+    fn routed(&mut self, routed: Routed, source: Source) -> Option<(Token, ReasonCode)> {
+        match routed {
+            Routed::Now(reason) => source.token.map(|token| (token, reason)),
+            Routed::AfterCommit => {
+                self.stored |= source.line.is_some();
+                None
+            }
         }
     }
 
@@ -93,10 +103,8 @@ impl Driver {
         if targets.is_empty() {
             add(&core.counters.publish_unmatched, 1);
         }
-        match staging.message(&core, &targets, &message, None, source, now) {
-            Routed::Now(reason) => answer(reason),
-            Routed::AfterCommit => None,
-        }
+        let routed = staging.message(&core, &targets, &message, None, source, now);
+        self.routed(routed, source)
     }
 
     /// Keeps or removes the retained message of a topic, and posts the message before anybody else can do so.
@@ -120,10 +128,7 @@ impl Driver {
         }
         let routed = staging.message(core, &targets, message, retained, source, now);
         self.post_at_once(staging);
-        match routed {
-            Routed::Now(reason) => source.token.map(|token| (token, reason)),
-            Routed::AfterCommit => None,
-        }
+        self.routed(routed, source)
     }
 
     fn topic_name(&self, topic: &RouteTopic<'_>) -> Option<TopicName> {
@@ -161,6 +166,14 @@ impl Driver {
             token,
             refused: None,
             will_of: None,
+            level: self.listener.durability,
+            line: (self.holds() && qos > Qos::AtMostOnce).then_some(mailbox.session_no),
         }
+    }
+
+    /// Whether messages of this client wait while the store has no room, because it cannot be told.
+    pub(super) fn holds(&self) -> bool {
+        self.core.config.store_full_3x == StoreFull::Hold
+            && self.machine.version() != Some(Version::V5)
     }
 }

@@ -192,7 +192,7 @@ impl Driver {
                 at += SHORT_ACK_BYTES;
                 received.packets += 1;
                 if let Some(completed) = self.machine.puback(packet_id, now, &mut out) {
-                    self.completed(&completed);
+                    self.completed(&completed, staging);
                 }
                 self.settle(Ok(()), &mut out, staging, now);
             } else {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dunlin_codec::{Text, TextRules};
 use dunlin_session::{Capabilities, ReservedTopicPolicy, SessionExpiry};
+use dunlin_store::Durability;
 
 use crate::config::{Config, ListenerConfig, SysPublish};
 
@@ -19,6 +20,8 @@ pub(crate) struct Listener {
     pub(crate) name: Arc<str>,
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) allow_anonymous: bool,
+    /// What an acknowledgement promises here, where it is not as everywhere.
+    pub(crate) durability: Option<Durability>,
     handshakes: AtomicU32,
     handshakes_max: u32,
     connections: AtomicU32,
@@ -39,6 +42,7 @@ impl Listener {
             name: listener.name.as_str().into(),
             capabilities: Arc::new(capabilities(config, listener)),
             allow_anonymous: listener.allow_anonymous,
+            durability: listener.durability,
             handshakes: AtomicU32::new(0),
             handshakes_max: listener.handshakes_max,
             connections: AtomicU32::new(0),

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::injected_error;
+use crate::backend::Room;
 use crate::error::StoreError;
 
 /// How a commit or a read is to fail.
@@ -40,6 +41,7 @@ struct Shared {
 struct State {
     delay: Duration,
     held: bool,
+    full: bool,
     /// Commits that wait because of `held`.
     stuck: usize,
     commit_failures: VecDeque<Failure>,
@@ -88,6 +90,11 @@ impl Faults {
         self.lock().commit_failures.push_back(failure);
     }
 
+    /// From now on [there is no room for messages](crate::Room::NoMessages), or there is again.
+    pub fn full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
     /// Lets the next read fail that is not yet told to.
     pub fn fail_next_read(&self, failure: Failure) {
         self.lock().read_failures.push_back(failure);
@@ -114,6 +121,10 @@ impl Faults {
             state.stuck -= 1;
         }
         state.commit_failures.pop_front().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    pub(super) fn room(&self) -> Room {
+        if self.lock().full { Room::NoMessages } else { Room::All }
     }
 
     pub(super) fn after_commit(&self) {

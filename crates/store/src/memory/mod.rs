@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dunlin_codec::TopicName;
 
-use crate::backend::{Reader, Report, RetainedRecord, Store, Visitor};
+use crate::backend::{Reader, Report, RetainedRecord, Room, Store, Visitor};
 use crate::batch::Batch;
 use crate::error::StoreError;
 use crate::id::{MessageId, NamespaceNo};
@@ -84,6 +84,10 @@ impl Store for MemoryStore {
         self.write_tables().apply(batch);
         self.faults.after_commit();
         Ok(())
+    }
+
+    fn room(&mut self) -> Room {
+        self.faults.room()
     }
 
     fn reader(&self) -> Box<dyn Reader> {
