@@ -211,7 +211,8 @@ pub struct DurabilityRule {
 pub enum StoreFull {
     /// Its acknowledgement is withheld and the message tried again, in order, until there is room: 3.x has no way to say
     /// no. [`Limits::receive_maximum`] bounds what one client can have held. What is held when its connection ends is
-    /// dropped: it was never acknowledged, and the client sends it again.
+    /// dropped: it was never acknowledged, and the client sends it again. Messages of QoS 2 from a session that goes on are
+    /// kept, since their Packet Identifiers are known.
     #[default]
     Hold,
     /// The connection is closed.

@@ -43,11 +43,13 @@ struct State {
     trying: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Line {
     /// Who is told what becomes of it.
     owner: Option<Arc<Mailbox>>,
     entries: VecDeque<Entry>,
+    /// What the batch that is being committed will add.
+    coming: usize,
 }
 
 impl Holding {
@@ -105,7 +107,7 @@ impl Holding {
             }
             taken.extend(found.entries.pop_front());
         }
-        if found.entries.is_empty() {
+        if found.is_over() {
             lines.remove(&line);
         }
         if line == BROKER_LINE {
@@ -155,6 +157,47 @@ impl Holding {
         }
     }
 
+    /// Notes that something will be put into a line at the end of this batch: what comes for it meanwhile goes behind it.
+    pub(crate) fn announce(&self, line: SessionNo, of: Option<SessionNo>) {
+        let mut state = self.state.lock();
+        state.line(line, None).coming += 1;
+        if let Some(session) = of.filter(|_| line == BROKER_LINE) {
+            *state.sessions.entry(session).or_default() += 1;
+        }
+        self.note(&state);
+    }
+
+    /// It will not: the batch is put together anew.
+    pub(crate) fn revoke(&self, line: SessionNo, of: Option<SessionNo>) {
+        let mut state = self.state.lock();
+        let found = state.line(line, None);
+        found.coming = found.coming.saturating_sub(1);
+        if state.lines.get(&line).is_some_and(Line::is_over) {
+            state.lines.remove(&line);
+        }
+        if let Some(session) = of.filter(|_| line == BROKER_LINE) {
+            uncount(&mut state.sessions, session);
+        }
+        self.note(&state);
+    }
+
+    /// Puts what was announced at the end of its line.
+    fn keep(&self, line: SessionNo, owner: Option<&Arc<Mailbox>>, mut entry: Entry) {
+        let mut state = self.state.lock();
+        let session = session_of(&entry).filter(|_| line == BROKER_LINE);
+        // A newer record of the session is in the same batch.
+        let superseded = session.is_some_and(|session| !state.sessions.contains_key(&session));
+        let line = state.line(line, owner);
+        line.coming = line.coming.saturating_sub(1);
+        match &mut entry {
+            Entry::Publish(entry) if superseded => entry.will_of = None,
+            _ if superseded => return,
+            _ => {}
+        }
+        line.entries.push_back(entry);
+        self.note(&state);
+    }
+
     /// Keeps something at the end of its line, or changes, which stand in none.
     fn hold(&self, line: Option<SessionNo>, owner: Option<&Arc<Mailbox>>, entries: Vec<Entry>) {
         let mut state = self.state.lock();
@@ -202,9 +245,17 @@ impl Holding {
 
 impl State {
     fn line(&mut self, line: SessionNo, owner: Option<&Arc<Mailbox>>) -> &mut Line {
-        self.lines
-            .entry(line)
-            .or_insert_with(|| Line { owner: owner.map(Arc::clone), entries: VecDeque::new() })
+        let line = self.lines.entry(line).or_default();
+        if line.owner.is_none() {
+            line.owner = owner.map(Arc::clone);
+        }
+        line
+    }
+}
+
+impl Line {
+    fn is_over(&self) -> bool {
+        self.entries.is_empty() && self.coming == 0
     }
 }
 
@@ -243,7 +294,13 @@ fn count(sessions: &mut HashMap<SessionNo, usize>, entry: &Entry, more: bool) {
     let Some(session) = session_of(entry) else { return };
     if more {
         *sessions.entry(session).or_default() += 1;
-    } else if let Some(held) = sessions.get_mut(&session) {
+    } else {
+        uncount(sessions, session);
+    }
+}
+
+fn uncount(sessions: &mut HashMap<SessionNo, usize>, session: SessionNo) {
+    if let Some(held) = sessions.get_mut(&session) {
         *held = held.saturating_sub(1);
         if *held == 0 {
             sessions.remove(&session);
@@ -263,6 +320,17 @@ impl Core {
             self.holding.hold(line, owner, entries);
             self.see_to_held();
         }
+    }
+
+    /// Keeps what was announced when the store had no room for it.
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        line: SessionNo,
+        owner: Option<&Arc<Mailbox>>,
+        entry: Entry,
+    ) {
+        self.holding.keep(line, owner, entry);
+        self.see_to_held();
     }
 
     /// Lets somebody try again, if something is held.

@@ -61,7 +61,8 @@ pub(crate) enum Entry {
     GiveBack { from: SessionNo, from_seq: u64, group: Arc<Group>, delivery: Delivery, seq: u64 },
     /// What [is held](crate::holding) in a line is tried again.
     Again { line: SessionNo, taken: Vec<Self> },
-    /// The connection of an MQTT 3.x client is over: what is held in its line is given up.
+    /// The connection of an MQTT 3.x client is over: what is held in its line is given up, except QoS 2 messages of a
+    /// session that goes on.
     Left(SessionNo),
 }
 
@@ -164,13 +165,16 @@ impl Entry {
                     || to.holding().zip(entry.line).is_some_and(|(held, line)| held.has_line(line));
                 if !entry.refused {
                     entry.prepare(to);
+                } else if let (Some(core), Some(line)) = (to.core, entry.line) {
+                    core.holding.announce(line, entry.will_of);
                 }
             }
             Self::Change { change, token, behind } => {
                 let waits = token.is_some() || to.all_wait;
                 *behind = to.puts_behind_will(change, waits);
-                if !*behind {
-                    to.batch.push(change.clone());
+                match to.core.filter(|_| *behind) {
+                    Some(core) => core.holding.announce(BROKER_LINE, record_of(change)),
+                    None => to.batch.push(change.clone()),
                 }
                 if waits {
                     to.batch.require(to.broker_level);
@@ -220,8 +224,18 @@ impl Entry {
 
     fn take_back(&mut self, core: Option<&Arc<Core>>, owner: Option<&Arc<Mailbox>>) {
         match self {
-            Self::Publish(entry) => entry.take_back(),
-            Self::Change { .. } | Self::Left(_) => {}
+            Self::Publish(entry) => {
+                entry.take_back();
+                if let (Some(core), Some(line)) = (core.filter(|_| entry.refused), entry.line) {
+                    core.holding.revoke(line, entry.will_of);
+                }
+            }
+            Self::Change { change, behind, .. } => {
+                if let Some(core) = core.filter(|_| *behind) {
+                    core.holding.revoke(BROKER_LINE, record_of(change));
+                }
+            }
+            Self::Left(_) => {}
             Self::HandOver { to, .. } => to.take_back(),
             Self::GiveBack { group, seq, .. } => {
                 group.take_number_back(*seq);
@@ -431,11 +445,23 @@ impl Finishing<'_> {
                 }
             }
             Entry::Left(line) => {
+                let mut kept = Vec::new();
                 for entry in self.core.holding.end_line(line) {
-                    if let Entry::Publish(entry) = entry {
-                        self.notices.extend(entry.failed(self.core));
+                    match entry {
+                        // [MQTT-4.3.3-2 @3.1.1] The session knows its Packet Identifier and will not take it twice.
+                        Entry::Publish(entry) if entry.inbound.is_some() => {
+                            kept.push(Entry::Publish(entry));
+                        }
+                        Entry::Publish(entry) => self.notices.extend(entry.failed(self.core)),
+                        // Nothing else stands in a client's line.
+                        Entry::Change { .. }
+                        | Entry::HandOver { .. }
+                        | Entry::GiveBack { .. }
+                        | Entry::Again { .. }
+                        | Entry::Left(_) => {}
                     }
                 }
+                self.core.hold(Some(line), self.owner, kept);
             }
         }
     }
@@ -448,7 +474,12 @@ impl Finishing<'_> {
             Finished::Durable | Finished::NoRoom if entry.line.is_some() => {
                 entry.take_back();
                 self.complete = false;
-                self.core.hold(entry.line, self.owner, vec![Entry::Publish(entry)]);
+                match (entry.refused, entry.line) {
+                    (true, Some(line)) => {
+                        self.core.keep(line, self.owner, Entry::Publish(entry));
+                    }
+                    (_, line) => self.core.hold(line, self.owner, vec![Entry::Publish(entry)]),
+                }
             }
             Finished::Durable | Finished::NoRoom | Finished::Failed => {
                 self.complete = false;
@@ -459,8 +490,8 @@ impl Finishing<'_> {
 
     fn change(&mut self, change: Change, token: Option<Token>, behind: bool) {
         match self.result {
-            Finished::Durable if behind => {
-                self.core.hold(Some(BROKER_LINE), None, vec![Entry::change(change)]);
+            Finished::Durable | Finished::NoRoom if behind => {
+                self.core.keep(BROKER_LINE, None, Entry::change(change));
             }
             Finished::Durable => {
                 self.notices.extend(token.map(|token| Notice::Durable { token }));

@@ -10,14 +10,17 @@
 
 mod aliases;
 mod authentication;
+mod drops;
 mod durability;
 mod expiry;
 mod fan_out;
 mod flow;
+mod full_store;
 mod handshake;
 mod hooks;
 mod in_process;
 mod keep_alive;
+mod levels;
 mod limits;
 mod listeners;
 mod overflow;
@@ -38,3 +41,4 @@ mod support;
 mod sys;
 mod takeover_and_will;
 mod topics;
+mod wills;
