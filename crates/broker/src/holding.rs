@@ -154,7 +154,11 @@ impl Holding {
                 }
                 session_of(entry) != Some(session)
             });
+            if line.is_over() {
+                state.lines.remove(&BROKER_LINE);
+            }
         }
+        self.note(&state);
     }
 
     /// Notes that something will be put into a line at the end of this batch: what comes for it meanwhile goes behind it.
@@ -187,14 +191,17 @@ impl Holding {
         let session = session_of(&entry).filter(|_| line == BROKER_LINE);
         // A newer record of the session is in the same batch.
         let superseded = session.is_some_and(|session| !state.sessions.contains_key(&session));
-        let line = state.line(line, owner);
-        line.coming = line.coming.saturating_sub(1);
-        match &mut entry {
-            Entry::Publish(entry) if superseded => entry.will_of = None,
-            _ if superseded => return,
-            _ => {}
+        let found = state.line(line, owner);
+        found.coming = found.coming.saturating_sub(1);
+        if !superseded {
+            found.entries.push_back(entry);
+        } else if let Entry::Publish(will) = &mut entry {
+            will.will_of = None;
+            found.entries.push_back(entry);
         }
-        line.entries.push_back(entry);
+        if found.is_over() {
+            state.lines.remove(&line);
+        }
         self.note(&state);
     }
 

@@ -137,8 +137,9 @@ struct Queues {
 struct Client {
     mailbox: Arc<Mailbox>,
     cursor: Cursor,
-    /// Messages from this place on cannot have been sent before the broker stopped, ...
-    unsent_from: u64,
+    /// Messages from this place on cannot have been sent before the broker stopped: known with the first that is there,
+    /// since places before it may be those of messages that were never stored, ...
+    unsent_from: Option<u64>,
     /// ... nor those that came later than this: the client was away.
     away_since: Option<UnixMillis>,
 }
@@ -198,7 +199,6 @@ impl Queues {
             released: stored.cursor.released().collect(),
         }));
         let due = session.next_deadline().or(expires_at);
-        let first = stored.cursor.acknowledged_through() + 1;
         let mailbox = Arc::new(Mailbox::restored(
             session,
             stored.session,
@@ -213,9 +213,8 @@ impl Queues {
         if let Some(at) = due {
             core.timers.schedule(at, &mailbox);
         }
-        let unsent_from = first + u64::from(core.config.limits.inflight_max);
         let away_since = stored.record.disconnected_at;
-        let client = Client { mailbox, cursor: stored.cursor, unsent_from, away_since };
+        let client = Client { mailbox, cursor: stored.cursor, unsent_from: None, away_since };
         self.clients.insert(stored.session, client);
     }
 
@@ -247,7 +246,7 @@ impl Queues {
     }
 
     fn message(
-        &self,
+        &mut self,
         core: &Arc<Core>,
         publication: &Publication,
         targets: &[Target],
@@ -269,8 +268,10 @@ impl Queues {
                 let origin = Origin::Shared { group: group.session_no.0, seq: target.seq };
                 group.restore(Delivery { seq: 0, ..delivery(false, origin) }, target.seq);
             } else if let Some(client) =
-                self.clients.get(&target.session).filter(|client| client.awaits(target))
+                self.clients.get_mut(&target.session).filter(|client| client.awaits(target))
             {
+                let inflight_max = u64::from(core.config.limits.inflight_max);
+                client.unsent_from.get_or_insert(target.seq + inflight_max);
                 let sent_before = client.may_have_been_sent(target, publication.published_at);
                 core.charge(client.mailbox.restore(delivery(sent_before, Origin::Plain)));
             }
@@ -291,7 +292,8 @@ impl Queues {
 
 impl Client {
     fn may_have_been_sent(&self, target: &Target, published_at: UnixMillis) -> bool {
-        target.seq < self.unsent_from && self.away_since.is_none_or(|since| published_at <= since)
+        self.unsent_from.is_none_or(|from| target.seq < from)
+            && self.away_since.is_none_or(|since| published_at <= since)
     }
 
     /// Whether the client still has to be sent this message: not acknowledged, and not at the point where only PUBREL is.

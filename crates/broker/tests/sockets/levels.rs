@@ -272,6 +272,33 @@ async fn places_without_a_message_in_the_store_disturb_nothing(version: Version)
     durable.expect_nothing().await;
 }
 
+versions!(a_repetition_is_marked_behind_places_without_a_message: V5);
+// [MQTT-3.3.1-1] [MQTT-4.4.0-1] However many messages of the lowest level went with the crash.
+async fn a_repetition_is_marked_behind_places_without_a_message(version: Version) {
+    let configure = |config: &mut Config| {
+        with_rules(config);
+        config.limits.inflight_max = 5;
+    };
+    let disk = MemoryStore::new();
+    let server = Server::on_with(&disk, configure).await;
+    let mut durable = server.connect(connect(version, "durable").kept()).await;
+    durable.subscribe("#", QOS1).await;
+    server.lose(durable).await;
+    for number in 0..20 {
+        server.publish(publish("memory/a", number.to_string()).qos(QOS1)).await;
+    }
+    server.publish(publish("os/a", "x").qos(QOS1)).await;
+    let mut disk = disk.image();
+    for dup in [false, true, true] {
+        let server = Server::on_with(&disk, configure).await;
+        let mut durable = server.connect(connect(version, "durable").kept()).await;
+        durable.assert_session_present(true);
+        let Packet::Publish(message) = durable.receive().await else { panic!("a message") };
+        assert_eq!((message.dup, text(&message.payload)), (dup, "x".to_owned()));
+        disk = disk.image();
+    }
+}
+
 versions!(a_retained_message_at_the_lowest_level_is_stored_and_not_waited_for: V3_1_1, V5);
 // [MQTT-3.3.1-5] [MQTT-3.3.1-5 @3.1.1]
 async fn a_retained_message_at_the_lowest_level_is_stored_and_not_waited_for(version: Version) {

@@ -1,5 +1,14 @@
 //! What is there after a restart or a crash, and what becomes of a store that fails.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dunlin_codec::ClientId;
+use dunlin_store::{
+    Batch, Change, MessageId, NamespaceNo, Publication, SessionKey, SessionNo, SessionRecord,
+    Store, Target, UnixMillis,
+};
+
 use crate::support::*;
 
 // ---- Restart ----
@@ -246,6 +255,58 @@ async fn downtime_counts_for_the_message_expiry(version: Version) {
     let remaining = durable.expect_expiring(publish("r/long", "x").retain()).await;
     assert!((90..=99).contains(&remaining), "{remaining}");
     durable.expect_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-4.1.0-2] [MQTT-3.3.2-5] What the store saw last is no later than now, whatever the clock says: the time down is zero.
+async fn a_clock_that_was_set_back_counts_from_the_newest_time_in_the_store() {
+    let newest = UnixMillis::from(SystemTime::now()).after(Duration::from_secs(3_600));
+    let at = |secs: u64| UnixMillis(newest.0 - secs * 1_000);
+    let mut disk = MemoryStore::new();
+    let mut batch = Batch::new(MessageId::FIRST);
+    for (number, id, expiry_secs, left) in [(1, "over", 2, 3), (2, "there", 10, 3)] {
+        batch.push(Change::SessionOpened {
+            session: SessionNo(number),
+            namespace: NamespaceNo::DEFAULT,
+            key: SessionKey::Client(ClientId::new(id).expect("a client id")),
+            record: SessionRecord {
+                expiry_secs,
+                disconnected_at: Some(at(left)),
+                ..SessionRecord::default()
+            },
+        });
+    }
+    let message = dunlin_broker::Message {
+        topic: "a".try_into().expect("a topic"),
+        payload: "x".into(),
+        qos: QOS1,
+        retain: false,
+        properties: None,
+    };
+    let target = Target {
+        session: SessionNo(2),
+        seq: 1,
+        qos: QOS1,
+        retain: false,
+        subscription_ids: Box::default(),
+    };
+    batch.publish(Publication {
+        message: Arc::new(message),
+        published_at: newest,
+        expires_at: Some(newest.after(Duration::from_secs(1))),
+        publisher: None,
+        targets: vec![target],
+    });
+    Store::commit(&mut disk, &batch).expect("a commit");
+    let server = Server::on(&disk).await;
+    let over = server.connect(connect(Version::V5, "over").kept()).await;
+    over.assert_session_present(false);
+    // By the clock it would have an hour left.
+    sleep_ms(1_200).await;
+    let mut there = server.connect(connect(Version::V5, "there").kept()).await;
+    there.assert_session_present(true);
+    there.expect_nothing().await;
+    assert_eq!(server.dropped(DropReason::Expired), 1);
 }
 
 // ---- Shared groups ----
