@@ -40,7 +40,11 @@ const LAYERS: [Layer; 6] = [
         own: &["dunlin-topics", "dunlin-codec", "dunlin-session", "dunlin-store"],
         outside: None,
     },
-    Layer { manifest: "bins/dunlin/Cargo.toml", own: &["dunlin-broker"], outside: None },
+    Layer {
+        manifest: "bins/dunlin/Cargo.toml",
+        own: &["dunlin-broker", "dunlin-store", "dunlin-codec"],
+        outside: None,
+    },
 ];
 
 pub(crate) fn findings(tree: &Tree) -> Vec<Finding> {
