@@ -9,6 +9,7 @@ use crate::configuration::{Assignment, Listen};
 use crate::failure::Failure;
 use crate::nearest::nearest;
 use crate::problem::Origin;
+use crate::store::StoreCommand;
 
 pub(crate) const HELP: &str = "\
 dunlin: an MQTT 3.1, 3.1.1 and 5.0 broker
@@ -16,16 +17,19 @@ dunlin: an MQTT 3.1, 3.1.1 and 5.0 broker
 Usage: dunlin [run] [OPTIONS]               serve clients until SIGTERM or SIGINT
        dunlin check [OPTIONS]               say whether the configuration is good, and exit
        dunlin config [--defaults | OPTIONS]  print the whole configuration, or the default one, with comments
+       dunlin store COMMAND [OPTIONS]       check, repair, measure, export, import or back up what is stored:
+                                            `dunlin store --help`
 
-Without options dunlin listens on 127.0.0.1:1883 and [::1]:1883 and lets this machine's clients in.
+Without options dunlin listens on 127.0.0.1:1883 and [::1]:1883, lets this machine's clients in, and keeps sessions,
+queues and retained messages in ./data: what it has acknowledged survives a restart, a crash and a loss of power.
 
 Options:
   -c, --config FILE      TOML file; `dunlin config --defaults` prints one with every key
   -l, --listen HOST:PORT listen here instead of what the file says; repeatable; port 0 takes a free port,
                          and the line `listening on ...` says which
       --allow-anonymous  let clients in without credentials where --listen opens an address to other machines
-      --data-dir DIR     folder for what must survive a restart. Accepted now and used by the next release:
-                         this one makes sure that it can write there and keeps everything in memory
+      --data-dir DIR     folder for what must survive a restart; made if it is not there; ./data by default
+      --salvage          start although the store is damaged: what cannot be read is put aside and listed
       --log LEVEL        error, warn, info, debug, trace, off; or by module: info,dunlin_broker=debug
       --log-format FORMAT  text or json, on standard error
   -h, --help             this text
@@ -39,17 +43,20 @@ Signals: the first SIGTERM or SIGINT says goodbye to the clients, lets connectio
 limits.shutdown_drain_max and exits 0; a second one exits at once.
 
 Exit codes: 0 stopped as asked, or the configuration is good; 1 failed while running; 2 command line not understood;
-3 configuration refused; 4 an address could not be opened; 5 the data directory cannot be used
+3 configuration refused; 4 an address could not be opened; 5 the data directory cannot be used: another process has it,
+it cannot be written, or a newer dunlin made it; 6 the store is damaged
 ";
 
 /// What to do.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Command {
     #[default]
     Run,
     Check,
     Config,
+    Store(StoreCommand),
     Help,
+    StoreHelp,
     Version,
 }
 
@@ -60,19 +67,20 @@ pub(crate) struct Arguments {
     pub(crate) config: Option<PathBuf>,
     /// `config --defaults`.
     pub(crate) defaults: bool,
+    pub(crate) salvage: bool,
     pub(crate) assignments: Vec<Assignment>,
     pub(crate) listen: Vec<Listen>,
     pub(crate) allow_anonymous: Option<Origin>,
 }
 
-const COMMANDS: [(&str, Command); 3] =
-    [("run", Command::Run), ("check", Command::Check), ("config", Command::Config)];
+const COMMANDS: [&str; 5] = ["run", "check", "config", "store", "help"];
 
-const OPTIONS: [&str; 9] = [
+const OPTIONS: [&str; 10] = [
     "config",
     "listen",
     "allow-anonymous",
     "data-dir",
+    "salvage",
     "log",
     "log-format",
     "defaults",
@@ -85,20 +93,20 @@ impl Arguments {
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Failure> {
         let mut parser = Parser::from_args(arguments);
         let mut read = Self::default();
-        let mut command = None;
+        let mut words = Vec::new();
         while let Some(argument) = parser.next().map_err(usage)? {
             match argument {
                 Arg::Short('h') | Arg::Long("help") => {
-                    return Ok(Self { command: Command::Help, ..Self::default() });
+                    let about_store = words.first().is_some_and(|word| word == "store");
+                    let command = if about_store { Command::StoreHelp } else { Command::Help };
+                    return Ok(Self { command, ..Self::default() });
                 }
                 Arg::Short('V') | Arg::Long("version") => {
                     return Ok(Self { command: Command::Version, ..Self::default() });
                 }
-                Arg::Value(word) if command.is_none() => command = Some(command_of(&word)?),
-                Arg::Value(word) => {
-                    return Err(Failure::Usage(format!("unexpected word {}", word.display())));
-                }
+                Arg::Value(word) => words.push(word),
                 Arg::Long("defaults") => read.defaults = true,
+                Arg::Long("salvage") => read.salvage = true,
                 Arg::Short('c') | Arg::Long("config") => {
                     read.config = Some(PathBuf::from(parser.value().map_err(usage)?))
                 }
@@ -121,11 +129,24 @@ impl Arguments {
                 }
             }
         }
-        read.command = command.unwrap_or_default();
-        if read.defaults && read.command != Command::Config {
-            return Err(Failure::Usage("--defaults goes with `dunlin config`".to_owned()));
-        }
+        read.command = command_of(words)?;
+        read.check()?;
         Ok(read)
+    }
+
+    /// Options that say nothing to the command are a misunderstanding.
+    fn check(&self) -> Result<(), Failure> {
+        let is_store = matches!(self.command, Command::Store(_));
+        let message = if self.defaults && self.command != Command::Config {
+            "--defaults goes with `dunlin config`"
+        } else if self.salvage && self.command != Command::Run {
+            "--salvage goes with `dunlin run`"
+        } else if is_store && (!self.listen.is_empty() || self.allow_anonymous.is_some()) {
+            "`dunlin store` serves no clients: --listen and --allow-anonymous go with `dunlin run`"
+        } else {
+            return Ok(());
+        };
+        Err(Failure::Usage(message.to_owned()))
     }
 
     fn assign(&mut self, path: &str, flag: &str, value: String) {
@@ -143,16 +164,26 @@ fn text(parser: &mut Parser) -> Result<String, Failure> {
     parser.value().and_then(|value| value.string()).map_err(usage)
 }
 
-fn command_of(word: &OsString) -> Result<Command, Failure> {
-    let word = word.to_string_lossy();
-    if word == "help" {
-        return Ok(Command::Help);
+/// The words that are no options: the command and what it is about.
+fn command_of(words: Vec<OsString>) -> Result<Command, Failure> {
+    let mut words = words.into_iter();
+    let Some(word) = words.next() else { return Ok(Command::Run) };
+    let name = word.to_string_lossy();
+    let command = match &*name {
+        "run" => Command::Run,
+        "check" => Command::Check,
+        "config" => Command::Config,
+        "store" => Command::Store(StoreCommand::read(&mut words)?),
+        "help" => Command::Help,
+        _ => {
+            let near = nearest(&name, COMMANDS.into_iter());
+            return Err(Failure::Usage(format!("unknown command {name}: {}", advice(near, ""))));
+        }
+    };
+    match words.next() {
+        Some(word) => Err(Failure::Usage(format!("unexpected word {}", word.display()))),
+        None => Ok(command),
     }
-    if let Some(&(_, command)) = COMMANDS.iter().find(|(name, _)| *name == word) {
-        return Ok(command);
-    }
-    let near = nearest(&word, COMMANDS.iter().map(|&(name, _)| name));
-    Err(Failure::Usage(format!("unknown command {word}: {}", advice(near, ""))))
 }
 
 fn unknown_option(name: &str) -> Failure {
@@ -191,6 +222,7 @@ mod tests {
     fn help_is_reviewed() {
         insta::assert_snapshot!("help", HELP);
         assert!(OPTIONS.iter().all(|option| HELP.contains(&format!("--{option}"))));
+        assert!(COMMANDS.iter().all(|command| *command == "help" || HELP.contains(command)));
     }
 
     #[test]
@@ -202,6 +234,15 @@ mod tests {
             ("--config x check", Command::Check),
             ("config --defaults", Command::Config),
             ("help", Command::Help),
+            ("store --help", Command::StoreHelp),
+            ("store export -h", Command::StoreHelp),
+            ("store check", Command::Store(StoreCommand::Check)),
+            ("--data-dir d store repair", Command::Store(StoreCommand::Repair)),
+            ("store stats --data-dir d", Command::Store(StoreCommand::Stats)),
+            ("store export", Command::Store(StoreCommand::Export(None))),
+            ("store export x", Command::Store(StoreCommand::Export(Some("x".into())))),
+            ("store import x", Command::Store(StoreCommand::Import("x".into()))),
+            ("store backup d", Command::Store(StoreCommand::Backup("d".into()))),
             ("run --help", Command::Help),
             ("-V", Command::Version),
         ] {
@@ -236,6 +277,21 @@ mod tests {
         assert_eq!(refused("-x"), "dunlin: unknown option -x: see dunlin --help\n");
         assert_eq!(refused("run twice"), "dunlin: unexpected word twice\n");
         assert_eq!(refused("run --defaults"), "dunlin: --defaults goes with `dunlin config`\n");
+        for (line, message) in [
+            ("store", "`dunlin store` needs a command: see dunlin store --help"),
+            ("store chek", "unknown command store chek: did you mean check?"),
+            ("store colour", "unknown command store colour: see dunlin store --help"),
+            ("store import", "`dunlin store import` needs a file"),
+            ("store backup", "`dunlin store backup` needs a folder"),
+            ("store check x", "unexpected word x"),
+            ("store check --salvage", "--salvage goes with `dunlin run`"),
+            (
+                "store check --listen x",
+                "`dunlin store` serves no clients: --listen and --allow-anonymous go with `dunlin run`",
+            ),
+        ] {
+            assert_eq!(refused(line), format!("dunlin: {message}\n"), "{line}");
+        }
         assert!(refused("--config").contains("missing argument for option '--config'"));
     }
 }

@@ -3,27 +3,75 @@
 //! Each source says the same thing, a list of [`Assignment`]s in rising order. They are applied here, in one place, so
 //! that a slip is answered in the same words wherever it was made, and with the place where it was made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use dunlin_broker::config::{Durability, DurabilityRule, TopicFilter};
 use dunlin_broker::{Config, ListenerConfig};
 
 use crate::nearest::nearest;
 use crate::problem::{Origin, Problem};
-use crate::settings::{LISTENER, SECTIONS, Setting};
+use crate::settings::{LISTENER, RULE, SECTIONS, Setting};
 use crate::telemetry;
 
 /// The port that MQTT clients try when they are told none.
 const PORT: u16 = 1883;
 
+/// Syncing more often than this is the level "fsync" under another name.
+const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 /// Everything that one start of `dunlin` needs to know.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Configuration {
     pub(crate) broker: Config,
-    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) store: StoreConfig,
     pub(crate) log: telemetry::LogConfig,
     pub(crate) runtime: RuntimeConfig,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            broker: Config::default(),
+            data_dir: PathBuf::from("./data"),
+            store: StoreConfig::default(),
+            log: telemetry::LogConfig::default(),
+            runtime: RuntimeConfig::default(),
+        }
+    }
+}
+
+/// How what must survive is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct StoreConfig {
+    pub(crate) backend: Backend,
+    /// None: as the disk allows.
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) ballast_bytes: u64,
+    pub(crate) sync_interval: Duration,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Disk,
+            max_bytes: None,
+            ballast_bytes: 64 << 20,
+            sync_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Where it is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Backend {
+    /// In the data directory.
+    Disk,
+    /// In memory: it is gone with the process.
+    Memory,
 }
 
 /// How the process runs.
@@ -36,10 +84,17 @@ pub(crate) struct RuntimeConfig {
 /// One setting given one value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Assignment {
-    /// `limits.receive_maximum`, `listeners.lan.address`, `data_dir`.
+    /// `limits.receive_maximum`, `listeners.lan.address`, `durability.1.filter`, `data_dir`.
     pub(crate) path: String,
     pub(crate) value: String,
     pub(crate) origin: Origin,
+}
+
+/// A rule `[[durability]]` as far as it was said.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct RuleDraft {
+    pub(crate) filter: Option<TopicFilter>,
+    pub(crate) level: Option<Durability>,
 }
 
 /// What all sources said together.
@@ -82,6 +137,8 @@ struct Assembly {
     configuration: Configuration,
     /// Listeners in the order in which they were first named, each with what was said about it.
     listeners: Vec<(String, Vec<Assignment>)>,
+    /// What was said about each rule of durability, by its number.
+    rules: BTreeMap<usize, Vec<Assignment>>,
     /// Where each setting got its value.
     origins: HashMap<String, Origin>,
     problems: Vec<Problem>,
@@ -93,6 +150,10 @@ impl Assembly {
         if let Some((name, key)) = listener_path(&assignment.path) {
             let (name, key) = (name.to_owned(), key.to_owned());
             return self.note_listener(&name, Assignment { path: key, ..assignment });
+        }
+        if let Some((number, key)) = rule_path(&assignment.path) {
+            let path = key.to_owned();
+            return self.rules.entry(number).or_default().push(Assignment { path, ..assignment });
         }
         let found = SECTIONS.iter().find_map(|section| {
             section.settings.iter().find(|setting| section.path(setting.key) == assignment.path)
@@ -141,6 +202,7 @@ impl Assembly {
         }
         self.refuse_open_listeners(&listeners);
         self.configuration.broker.listeners = listeners;
+        self.configuration.broker.durability_rules = self.durability_rules();
         self.lower_limit_before_connect();
         self.check();
         if self.problems.is_empty() {
@@ -199,6 +261,33 @@ impl Assembly {
                 self.problems.push(wrong_value(&path, assignment, &expected));
             }
         }
+    }
+
+    fn durability_rules(&mut self) -> Vec<DurabilityRule> {
+        let drafts = std::mem::take(&mut self.rules);
+        drafts.into_values().filter_map(|assignments| self.durability_rule(&assignments)).collect()
+    }
+
+    fn durability_rule(&mut self, assignments: &[Assignment]) -> Option<DurabilityRule> {
+        let first = assignments.first()?;
+        let mut rule = RuleDraft::default();
+        for assignment in assignments {
+            let path = format!("durability.{}", assignment.path);
+            let Some(setting) = RULE.iter().find(|setting| setting.key == assignment.path) else {
+                self.problems.push(Problem::new(assignment.origin.clone(), unknown(&path)));
+                continue;
+            };
+            if let Err(expected) = (setting.read)(&mut rule, &assignment.value) {
+                self.problems.push(wrong_value(&path, assignment, &expected));
+            }
+        }
+        let missing =
+            RULE.iter().filter(|setting| assignments.iter().all(|each| each.path != setting.key));
+        for setting in missing {
+            let message = format!("a rule [[durability]] without a `{}`", setting.key);
+            self.problems.push(Problem::new(first.origin.clone(), message));
+        }
+        Some(DurabilityRule { filter: rule.filter?, level: rule.level? })
     }
 
     /// The listeners of `--listen`: one for each address of the host.
@@ -271,6 +360,10 @@ impl Assembly {
             let origin = self.origin("runtime.worker_threads");
             self.problems.push(Problem::new(origin, "`runtime.worker_threads` must be at least 1"));
         }
+        if self.configuration.store.sync_interval < SYNC_INTERVAL_MIN {
+            let origin = self.origin("store.sync_interval");
+            self.problems.push(Problem::new(origin, "`store.sync_interval` must be at least 10ms"));
+        }
     }
 
     fn origin(&self, path: &str) -> Origin {
@@ -281,6 +374,12 @@ impl Assembly {
 /// The name and the key of `listeners.NAME.KEY`.
 fn listener_path(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix("listeners.")?.rsplit_once('.')
+}
+
+/// The number and the key of `durability.NUMBER.KEY`.
+fn rule_path(path: &str) -> Option<(usize, &str)> {
+    let (number, key) = path.strip_prefix("durability.")?.split_once('.')?;
+    Some((number.parse().ok()?, key))
 }
 
 fn wrong_value(path: &str, assignment: &Assignment, expected: &str) -> Problem {
@@ -295,12 +394,19 @@ fn unknown(path: &str) -> String {
     if path == "listeners" {
         return "each listener is a section of its own, [listeners.NAME]".to_owned();
     }
+    if path == "durability" {
+        return "rules are tables, [[durability]] each; the broker's own level is `store.durability`"
+            .to_owned();
+    }
     if SECTIONS.iter().any(|section| section.name == path) {
         return format!("`{path}` is a section, [{path}], not a key");
     }
     let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
     let advice = if path.starts_with("listeners.") {
         nearest(key, LISTENER.iter().map(|setting| setting.key))
+            .map(|near| format!("did you mean `{near}`?"))
+    } else if path.starts_with("durability.") {
+        nearest(key, RULE.iter().map(|setting| setting.key))
             .map(|near| format!("did you mean `{near}`?"))
     } else {
         nearest_setting(section, key)
@@ -565,6 +671,58 @@ mod tests {
             &[
                 "--allow-anonymous: goes with --listen: a listener of the file takes anonymous clients if \
                `allow_anonymous = true` stands in its own section",
+            ],
+        );
+    }
+
+    #[test]
+    fn rules_of_durability_keep_their_order() {
+        let config = assembled(sources(&[
+            ("durability.1.filter", "telemetry/#"),
+            ("durability.1.level", "os"),
+            ("durability.2.level", "memory"),
+            ("durability.2.filter", "+/noise"),
+            ("store.durability", "os"),
+            ("listeners.lan.address", "127.0.0.1:1"),
+            ("listeners.lan.durability", "memory"),
+        ]));
+        let rule = |filter: &'static str, level| DurabilityRule {
+            filter: TopicFilter::new(filter).expect("a filter"),
+            level,
+        };
+        let expected = [rule("telemetry/#", Durability::Os), rule("+/noise", Durability::Memory)];
+        assert_eq!(config.broker.durability_rules, expected);
+        assert_eq!(config.broker.durability, Durability::Os);
+        let levels: Vec<_> =
+            config.broker.listeners.iter().map(|listener| listener.durability).collect();
+        assert_eq!(levels, [Some(Durability::Memory)]);
+    }
+
+    #[test]
+    fn slips_in_what_is_kept_name_the_choices() {
+        refused(
+            sources(&[
+                ("store.durability", "sync"),
+                ("store.backend", "ram"),
+                ("store.full_3x", "drop"),
+                ("durability", "os"),
+                ("durability.1.filter", "a/#/b"),
+                ("durability.1.levle", "os"),
+                ("durability.2.filter", "a"),
+                ("durability.2.level", "never"),
+                ("store.sync_interval", "1ms"),
+            ]),
+            &[
+                "dunlin.toml:1: `store.durability` must be one of \"fsync\", \"os\", \"memory\", not `sync`",
+                "dunlin.toml:2: `store.backend` must be one of \"disk\", \"memory\", not `ram`",
+                "dunlin.toml:3: `store.full_3x` must be one of \"hold\", \"disconnect\", not `drop`",
+                "dunlin.toml:4: rules are tables, [[durability]] each; the broker's own level is \
+                 `store.durability`",
+                "dunlin.toml:5: `durability.filter` must be a topic filter such as \"telemetry/#\" or \"+/alarm\", not `a/#/b`",
+                "dunlin.toml:6: unknown key `durability.levle`: did you mean `level`?",
+                "dunlin.toml:5: a rule [[durability]] without a `level`",
+                "dunlin.toml:8: `durability.level` must be one of \"fsync\", \"os\", \"memory\", not `never`",
+                "dunlin.toml:9: `store.sync_interval` must be at least 10ms",
             ],
         );
     }

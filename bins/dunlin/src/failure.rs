@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Listen(String),
     /// The data directory cannot be used.
     DataDir(String),
+    /// The store is damaged.
+    Damaged(String),
 }
 
 impl Failure {
@@ -28,6 +30,7 @@ impl Failure {
             Self::Configuration(_) => 3,
             Self::Listen(_) => 4,
             Self::DataDir(_) => 5,
+            Self::Damaged(_) => 6,
         }
     }
 }
@@ -41,7 +44,8 @@ impl fmt::Display for Failure {
             Self::Run(message)
             | Self::Usage(message)
             | Self::Listen(message)
-            | Self::DataDir(message) => {
+            | Self::DataDir(message)
+            | Self::Damaged(message) => {
                 writeln!(f, "dunlin: {message}")
             }
         }

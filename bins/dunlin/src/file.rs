@@ -6,12 +6,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use dunlin_broker::ListenerConfig;
+use dunlin_broker::config::{Durability, DurabilityRule, TopicFilter};
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
-use crate::configuration::{Assignment, Configuration};
+use crate::configuration::{Assignment, Configuration, RuleDraft};
 use crate::problem::{Origin, Problem};
-use crate::settings::{LISTENER, SECTIONS, Setting};
+use crate::settings::{LISTENER, RULE, SECTIONS, Setting};
 
 /// Reads the file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Vec<Assignment>, Vec<Problem>> {
@@ -61,6 +62,10 @@ impl Walk<'_> {
             let offset = key.span().start;
             if let DeValue::Table(inner) = value.get_ref() {
                 self.inner_table(&path, offset, inner);
+            } else if let Some(rules) = tables(value.get_ref())
+                && path == RULES
+            {
+                self.rules(&rules);
             } else {
                 let value = text_of(value.get_ref());
                 let origin = self.origin(offset);
@@ -69,10 +74,25 @@ impl Walk<'_> {
         }
     }
 
+    /// Each with a number of its own, counted from 1: `durability.1.filter`.
+    fn rules(&mut self, rules: &[(usize, &DeTable<'_>)]) {
+        for (index, &(offset, rule)) in rules.iter().enumerate() {
+            if rule.is_empty() {
+                let message = "a rule [[durability]] without a `filter` and a `level`";
+                self.problems.push(Problem::new(self.origin(offset), message));
+            }
+            self.table(&format!("{RULES}.{}", index + 1), rule);
+        }
+    }
+
     /// Sections are one deep, listeners two. A table elsewhere is somebody's idea of a value.
     fn inner_table(&mut self, path: &str, offset: usize, table: &DeTable<'_>) {
         let is_listener = path.strip_prefix("listeners.").is_some_and(|name| !name.contains('.'));
         let is_section = path == "listeners" || !path.contains('.');
+        if path == RULES {
+            let message = "a rule has double brackets, [[durability]], since there may be several";
+            return self.problems.push(Problem::new(self.origin(offset), message));
+        }
         if !is_section && !is_listener {
             let message = format!("`{path}` must be a value, not a table");
             return self.problems.push(Problem::new(self.origin(offset), message));
@@ -94,6 +114,13 @@ impl Walk<'_> {
         let before = self.text.get(..offset).unwrap_or(self.text);
         Origin::File { name: Rc::clone(&self.name), line: before.matches('\n').count() + 1 }
     }
+}
+
+/// The tables of an array that holds nothing else, each with its offset.
+fn tables<'a, 'de>(value: &'a DeValue<'de>) -> Option<Vec<(usize, &'a DeTable<'de>)>> {
+    let table =
+        |each: &'a Spanned<DeValue<'de>>| Some((each.span().start, each.get_ref().as_table()?));
+    value.as_array()?.iter().map(table).collect()
 }
 
 /// A TOML value as the text that the notations read.
@@ -120,6 +147,9 @@ fn list_of(array: &DeArray<'_>) -> String {
     items.join(", ")
 }
 
+/// The array of tables.
+const RULES: &str = "durability";
+
 const HEAD: &str = "\
 # The configuration of dunlin, an MQTT broker.
 #
@@ -127,6 +157,16 @@ const HEAD: &str = "\
 # `dunlin config --defaults`. Bytes are numbers or \"64 KiB\", \"16 MiB\", \"1 GiB\"; times are \"500ms\", \"10s\", \"5min\",
 # \"2h\", \"7d\". Each key can also be given as a variable, `DUNLIN_LIMITS_OVERFLOW=drop_oldest`, which wins over the file;
 # options of the command line win over both.
+";
+
+const RULES_HEAD: &str = "\
+# What an acknowledgement promises for some topics: a table [[durability]] each, of which the first that matches counts.
+# Rules stand in the file only.
+";
+
+const NO_RULES: &str = "\
+# There is none. For instance:
+#
 ";
 
 const LISTENERS: &str = "\
@@ -138,7 +178,7 @@ const NO_LISTENERS: &str = "\
 #
 ";
 
-/// The whole file with every value of `configuration`. Without listeners an example stands as a comment.
+/// The whole file with every value of `configuration`. Without rules or listeners an example stands as a comment.
 pub(crate) fn write(configuration: &Configuration) -> String {
     let mut out = HEAD.to_owned();
     for section in SECTIONS {
@@ -147,6 +187,7 @@ pub(crate) fn write(configuration: &Configuration) -> String {
         }
         write_settings(&mut out, section.settings, configuration);
     }
+    write_rules(&mut out, &configuration.broker.durability_rules);
     let _ = write!(out, "\n{LISTENERS}");
     if configuration.broker.listeners.is_empty() {
         out.push_str(NO_LISTENERS);
@@ -156,6 +197,29 @@ pub(crate) fn write(configuration: &Configuration) -> String {
         let _ = write!(out, "\n{}", listener(each));
     }
     out
+}
+
+fn write_rules(out: &mut String, rules: &[DurabilityRule]) {
+    let _ = write!(out, "\n{RULES_HEAD}");
+    if rules.is_empty() {
+        out.push_str(NO_RULES);
+        out.push_str(&comment_out(&rule(&example_rule())));
+    }
+    for each in rules {
+        let draft = RuleDraft { filter: Some(each.filter.clone()), level: Some(each.level) };
+        let _ = write!(out, "\n{}", rule(&draft));
+    }
+}
+
+fn rule(draft: &RuleDraft) -> String {
+    let mut out = format!("[[{RULES}]]\n");
+    write_settings(&mut out, RULE, draft);
+    out
+}
+
+/// Readings of which the next is never far.
+fn example_rule() -> RuleDraft {
+    RuleDraft { filter: TopicFilter::new("telemetry/#").ok(), level: Some(Durability::Os) }
 }
 
 /// What most people want next: the machines around this one. It works as it stands once it is no comment any more.
@@ -223,14 +287,8 @@ mod tests {
     #[test]
     fn the_listener_in_its_comments_works_without_the_comment_marks() {
         let file = write(&Configuration::default());
-        let (_, example) = file.split_once("For instance:\n").expect("an example");
-        let text: String = example
-            .lines()
-            .map(|line| format!("{}\n", line.trim_start_matches('#').trim_start()))
-            .collect();
-        let plain = text.lines().filter(|line| line.starts_with('[') || line.contains(" = "));
-        let text = plain.fold(String::new(), |text, line| text + line + "\n");
-        let assignments = parse("x", &text).expect("it parses");
+        let (_, example) = file.rsplit_once("For instance:\n").expect("an example");
+        let assignments = without_marks(example);
         assert_eq!(assignments.len(), LISTENER.len(), "every key is there");
         let configuration = assemble(Sources { assignments, ..Sources::default() })
             .expect("it is legal")
@@ -238,9 +296,39 @@ mod tests {
         assert_eq!(configuration.broker.listeners, [example_listener()]);
     }
 
+    /// The keys of an example that stands as a comment.
+    fn without_marks(example: &str) -> Vec<Assignment> {
+        let text: String = example
+            .lines()
+            .map(|line| format!("{}\n", line.trim_start_matches('#').trim_start()))
+            .collect();
+        let plain = text.lines().filter(|line| line.starts_with('[') || line.contains(" = "));
+        let text = plain.fold(String::new(), |text, line| text + line + "\n");
+        parse("x", &text).expect("it parses")
+    }
+
     #[test]
-    fn a_file_with_listeners_reads_back() {
+    fn the_rule_in_its_comments_works_without_the_comment_marks() {
+        let file = write(&Configuration::default());
+        let (_, example) = file.split_once("For instance:\n").expect("an example");
+        let (example, _) = example.split_once("# Where clients connect").expect("listeners");
+        let assignments = without_marks(example);
+        assert_eq!(assignments.len(), RULE.len(), "every key is there");
+        let configuration = assemble(Sources { assignments, ..Sources::default() })
+            .expect("it is legal")
+            .configuration;
+        let filter = TopicFilter::new("telemetry/#").expect("a filter");
+        let expected = [DurabilityRule { filter, level: Durability::Os }];
+        assert_eq!(configuration.broker.durability_rules, expected);
+    }
+
+    #[test]
+    fn a_file_with_rules_and_listeners_reads_back() {
         let mut configuration = Configuration::default();
+        for (filter, level) in [("a \"b\"/#", Durability::Os), ("#", Durability::Memory)] {
+            let filter = TopicFilter::new(filter).expect("a filter");
+            configuration.broker.durability_rules.push(DurabilityRule { filter, level });
+        }
         configuration
             .broker
             .listeners
@@ -290,7 +378,38 @@ mod tests {
     }
 
     #[test]
+    fn rules_keep_their_lines_and_their_order() {
+        let text = "[[durability]]\nlevel = 'os'\nfilter = 'b/#'\n\n[store]\nbackend = 'disk'\n\
+                    [[durability]]\nfilter = 'a'\nlevel = 'fsync'\n";
+        let lines: Vec<String> = parse("dunlin.toml", text)
+            .expect("it parses")
+            .iter()
+            .map(|each| format!("{} {} = {}", each.origin, each.path, each.value))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "dunlin.toml:2 durability.1.level = os",
+                "dunlin.toml:3 durability.1.filter = b/#",
+                "dunlin.toml:6 store.backend = disk",
+                "dunlin.toml:8 durability.2.filter = a",
+                "dunlin.toml:9 durability.2.level = fsync",
+            ]
+        );
+    }
+
+    #[test]
     fn tables_in_the_wrong_place() {
+        assert_eq!(
+            problems("[durability]\nlevel = 'os'\n"),
+            [
+                "dunlin.toml:1: a rule has double brackets, [[durability]], since there may be several"
+            ]
+        );
+        assert_eq!(
+            problems("[[durability]]\n"),
+            ["dunlin.toml:1: a rule [[durability]] without a `filter` and a `level`"]
+        );
         assert_eq!(
             problems("[limits.overflow]\nx = 1\n"),
             ["dunlin.toml:1: `limits.overflow` must be a value, not a table"]

@@ -12,6 +12,7 @@ mod notation;
 mod problem;
 mod run;
 mod settings;
+mod store;
 mod telemetry;
 
 use std::io::{self, Write as _};
@@ -39,9 +40,16 @@ fn main() -> ExitCode {
 }
 
 fn dunlin() -> Result<(), Failure> {
-    let arguments = Arguments::read(std::env::args_os().skip(1))?;
-    match arguments.command {
+    let mut arguments = Arguments::read(std::env::args_os().skip(1))?;
+    let salvage = arguments.salvage;
+    match std::mem::take(&mut arguments.command) {
         Command::Help => print(HELP),
+        Command::StoreHelp => print(store::HELP),
+        Command::Store(command) => {
+            let loaded = load(arguments)?;
+            telemetry::start(&loaded.assembled.configuration.log);
+            command.run(&loaded.assembled.configuration.data_dir)
+        }
         Command::Version => print(concat!("dunlin ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Config if arguments.defaults => print(&file::write(&Configuration::default())),
         Command::Config => print(&file::write(&load(arguments)?.assembled.configuration)),
@@ -52,7 +60,7 @@ fn dunlin() -> Result<(), Failure> {
             for Problem { origin, message } in &loaded.warnings {
                 tracing::warn!(event = "environment_ignored", variable = %origin, "{message}");
             }
-            run::run(&loaded.assembled)
+            run::run(&loaded.assembled, salvage)
         }
     }
 }

@@ -11,8 +11,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use dunlin_broker::Qos;
-use dunlin_broker::config::{AcceptedVersions, Overflow, SysPublish};
+use dunlin_broker::config::{
+    AcceptedVersions, Durability, Overflow, StoreFull, SysPublish, TopicFilter,
+};
 
+use crate::configuration::Backend;
 use crate::telemetry;
 
 /// One way to write a `T`.
@@ -189,6 +192,23 @@ macro_rules! optional {
 optional!(OrNone, "none");
 optional!(OrAuto, "auto");
 
+/// A value that must be said, since nothing stands for having said none.
+pub(crate) struct Needed<N>(PhantomData<N>);
+
+impl<T, N: Notation<T>> Notation<Option<T>> for Needed<N> {
+    fn write(value: &Option<T>) -> String {
+        value.as_ref().map_or_else(|| "\"\"".to_owned(), N::write)
+    }
+
+    fn read(text: &str) -> Option<Option<T>> {
+        N::read(text).map(Some)
+    }
+
+    fn expected() -> String {
+        N::expected()
+    }
+}
+
 /// One of a few words.
 pub(crate) struct Word;
 
@@ -219,6 +239,21 @@ impl Words for Overflow {
         ("drop_oldest", Self::DropOldest),
         ("disconnect", Self::Disconnect),
     ];
+}
+
+impl Words for Durability {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("fsync", Self::Fsync), ("os", Self::Os), ("memory", Self::Memory)];
+}
+
+impl Words for StoreFull {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("hold", Self::Hold), ("disconnect", Self::Disconnect)];
+}
+
+impl Words for Backend {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("disk", Self::Disk), ("memory", Self::Memory)];
 }
 
 impl Words for SysPublish {
@@ -316,6 +351,26 @@ impl Notation<PathBuf> for Folder {
 
     fn expected() -> String {
         "the path of a folder".to_owned()
+    }
+}
+
+/// A Topic Filter.
+pub(crate) struct Filter;
+
+impl Notation<TopicFilter> for Filter {
+    fn write(value: &TopicFilter) -> String {
+        // TOML has the escapes that JSON has, and no others.
+        serde_json::to_string(value.as_str()).unwrap_or_default()
+    }
+
+    fn read(text: &str) -> Option<TopicFilter> {
+        // Whoever writes `$share/` means subscribers, and levels are the publishers' affair.
+        let filter = TopicFilter::new(text.to_owned()).ok()?;
+        (!text.starts_with("$share/")).then_some(filter)
+    }
+
+    fn expected() -> String {
+        "a topic filter such as \"telemetry/#\" or \"+/alarm\"".to_owned()
     }
 }
 
@@ -430,6 +485,18 @@ mod tests {
             Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 1883)))
         );
         assert_eq!(Address::read("1883"), None);
+    }
+
+    #[test]
+    fn filters() {
+        for text in ["#", "telemetry/#", "+/alarm", "a \"b\""] {
+            let filter = Filter::read(text).expect(text);
+            assert_eq!(filter.as_str(), text);
+        }
+        assert_eq!(Filter::write(&Filter::read("a \"b\"").expect("a filter")), r#""a \"b\"""#);
+        for text in ["", "a/#/b", "a+", "$share/g/a"] {
+            assert_eq!(Filter::read(text), None, "{text}");
+        }
     }
 
     #[test]

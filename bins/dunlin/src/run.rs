@@ -14,12 +14,9 @@ use crate::configuration::{Assembled, Configuration, RuntimeConfig};
 use crate::failure::Failure;
 
 /// Runs a broker until a signal ends it.
-pub(crate) fn run(assembled: &Assembled) -> Result<(), Failure> {
+pub(crate) fn run(assembled: &Assembled, _salvage: bool) -> Result<(), Failure> {
     let Assembled { configuration, default_listeners } = assembled;
-    if let Some(folder) = &configuration.data_dir {
-        prepare(folder)?;
-        tracing::info!(event = "data_dir_unused", folder = %folder.display(), "the next release keeps its data there");
-    }
+    prepare(&configuration.data_dir)?;
     raise_descriptor_limit();
     let runtime = runtime(&configuration.runtime)?;
     runtime.block_on(serve(configuration, *default_listeners))

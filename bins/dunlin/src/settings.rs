@@ -5,10 +5,10 @@
 
 use dunlin_broker::ListenerConfig;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, RuleDraft};
 use crate::notation::{
-    Address, Count, Folder, FreeText, KeepAlive, Level, Notation, OrAuto, OrNone, QosDigit, Size,
-    Switch, Time, VersionList, Word,
+    Address, Count, Filter, Folder, FreeText, KeepAlive, Level, Needed, Notation, OrAuto, OrNone,
+    QosDigit, Size, Switch, Time, VersionList, Word,
 };
 
 /// One key of a section whose values live in a `T`.
@@ -37,13 +37,18 @@ impl Section {
 }
 
 macro_rules! settings {
+    // All keys are the fields of one struct.
     (|$owner:ident: $type:ty| $home:expr; $($(#[doc = $about:literal])+ $key:ident: $notation:ty,)+) => {
+        settings! { |$owner: $type| $($(#[doc = $about])+ $key: $notation = $home.$key,)+ }
+    };
+    // Each key says where its value lives.
+    (|$owner:ident: $type:ty| $($(#[doc = $about:literal])+ $key:ident: $notation:ty = $place:expr,)+) => {
         &[$(Setting {
             key: stringify!($key),
             about: concat!($($about, "\n"),+),
-            write: |$owner: &$type| <$notation as Notation<_>>::write(&$home.$key),
+            write: |$owner: &$type| <$notation as Notation<_>>::write(&$place),
             read: |$owner: &mut $type, text| {
-                $home.$key = read::<$notation, _>(text)?;
+                $place = read::<$notation, _>(text)?;
                 Ok(())
             },
         }),+]
@@ -57,6 +62,11 @@ fn read<N: Notation<T>, T>(text: &str) -> Result<T, String> {
 /// The sections of the file in their order. Listeners have sections of their own, made of [`LISTENER`].
 pub(crate) const SECTIONS: &[Section] = &[
     Section { name: "", about: "", settings: TOP },
+    Section {
+        name: "store",
+        about: " What survives a restart, and what an acknowledgement promises: docs/DURABILITY.md.\n",
+        settings: STORE,
+    },
     Section { name: "log", about: " The log, on standard error.\n", settings: LOG },
     Section { name: "runtime", about: " How the process runs.\n", settings: RUNTIME },
     Section {
@@ -72,9 +82,34 @@ pub(crate) const SECTIONS: &[Section] = &[
 ];
 
 const TOP: &[Setting<Configuration>] = settings! { |all: Configuration| all;
-    /// Where sessions, queues and retained messages are kept. The next release uses it; this one keeps them in memory, and
-    /// only makes sure that it may write there.
-    data_dir: OrNone<Folder>,
+    /// Where sessions, queues and retained messages are kept. Made if it is not there; one broker uses it at a time.
+    data_dir: Folder,
+};
+
+const STORE: &[Setting<Configuration>] = settings! { |all: Configuration|
+    /// "disk" keeps everything in data_dir. "memory" keeps it in memory and loses it with the process.
+    backend: Word = all.store.backend,
+    /// What an acknowledgement promises where neither a rule [[durability]] nor the listener says otherwise. "fsync": the
+    /// message is on stable storage and survives a loss of power. "os": it is with the operating system and survives the end
+    /// of the process. "memory": it survives nothing. The state of sessions is written with this level.
+    durability: Word = all.broker.durability,
+    /// How often what was written at level "os" is brought to stable storage: what a loss of power may cost.
+    sync_interval: Time = all.store.sync_interval,
+    /// Bytes of the store on disk. At the limit no message is taken until there is room. "none": as the disk allows.
+    max_bytes: OrNone<Size> = all.store.max_bytes,
+    /// Bytes of the disk set aside, so that acknowledgements and removals still find room when the disk is full.
+    ballast_bytes: Size = all.store.ballast_bytes,
+    /// What happens to an MQTT 3.x client whose message finds no room: "hold" lets it wait for its acknowledgement,
+    /// "disconnect" closes its connection. 5.0 clients get 0x97.
+    full_3x: Word = all.broker.store_full_3x,
+};
+
+/// What a rule `[[durability]]` holds.
+pub(crate) const RULE: &[Setting<RuleDraft>] = settings! { |rule: RuleDraft| rule;
+    /// The topics that it is about. Of several rules that match, the first counts.
+    filter: Needed<Filter>,
+    /// Their level, as store.durability: "fsync", "os" or "memory". It counts before that of the listener.
+    level: Needed<Word>,
 };
 
 const LOG: &[Setting<Configuration>] = settings! { |all: Configuration| all.log;
@@ -206,6 +241,8 @@ pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: L
     connections_max: OrNone<Count>,
     /// Connections that the kernel holds until they are accepted.
     backlog: Count,
+    /// What an acknowledgement promises to clients that publish here: "fsync", "os" or "memory". "none": store.durability.
+    durability: OrNone<Word>,
 };
 
 #[cfg(test)]
@@ -265,10 +302,11 @@ mod tests {
             let default = (setting.write)(&listener);
             (setting.key, setting.about, default)
         });
-        for (key, about, default) in global.chain(local) {
+        let rule = RULE.iter().map(|setting| (setting.key, setting.about, String::new()));
+        for (key, about, default) in global.chain(local).chain(rule) {
             let about = about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             let default = match key {
-                "address" => "(must be given)".to_owned(),
+                _ if key == "address" || default.is_empty() => "(must be given)".to_owned(),
                 "allow_anonymous" => "(`true` on loopback)".to_owned(),
                 _ => format!("`{default}`"),
             };
