@@ -1,37 +1,25 @@
 //! Serving clients: from a configuration to a broker that listens, and from a signal to its quiet end.
 
 use std::error::Error as _;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::time::Instant;
 
 use dunlin_broker::{Broker, ServerError};
+use dunlin_store::{Store, StoreError};
 use tokio::runtime::Runtime;
 
 use crate::configuration::{Assembled, Configuration, RuntimeConfig};
 use crate::failure::Failure;
+use crate::store;
 
 /// Runs a broker until a signal ends it.
-pub(crate) fn run(assembled: &Assembled, _salvage: bool) -> Result<(), Failure> {
+pub(crate) fn run(assembled: &Assembled, salvage: bool) -> Result<(), Failure> {
     let Assembled { configuration, default_listeners } = assembled;
-    prepare(&configuration.data_dir)?;
     raise_descriptor_limit();
+    let store = store::open(configuration, salvage)?;
     let runtime = runtime(&configuration.runtime)?;
-    runtime.block_on(serve(configuration, *default_listeners))
-}
-
-/// Makes the folder if it is not there, and makes sure that it can be written.
-fn prepare(folder: &Path) -> Result<(), Failure> {
-    let probe = folder.join(".dunlin-probe");
-    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&probe, b""));
-    written.and_then(|()| fs::remove_file(&probe)).map_err(|error| {
-        Failure::DataDir(format!(
-            "the data directory {} cannot be written: {error}",
-            folder.display()
-        ))
-    })
+    runtime.block_on(serve(configuration, store, *default_listeners))
 }
 
 /// Each connection needs a descriptor, and the soft limit is often 1,024 where the hard one is a million.
@@ -53,11 +41,16 @@ fn runtime(config: &RuntimeConfig) -> Result<Runtime, Failure> {
     builder.build().map_err(|error| Failure::Run(format!("the runtime cannot start: {error}")))
 }
 
-async fn serve(configuration: &Configuration, default_listeners: bool) -> Result<(), Failure> {
+async fn serve(
+    configuration: &Configuration,
+    store: Box<dyn Store>,
+    default_listeners: bool,
+) -> Result<(), Failure> {
     // Before the first line is printed: whoever reads it may send a signal at once.
     let mut signals = Signals::new()
         .map_err(|error| Failure::Run(format!("signals cannot be handled: {error}")))?;
-    let started = Broker::builder().config(configuration.broker.clone()).start().await;
+    let builder = Broker::builder().config(configuration.broker.clone()).store(store);
+    let started = builder.start().await;
     let broker = started.map_err(|error| start_failure(&error))?;
     let addresses = broker.local_addrs();
     tracing::info!(event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?addresses);
@@ -121,7 +114,11 @@ fn start_failure(error: &ServerError) -> Failure {
     if let ServerError::Bind { address, source, .. } = error {
         return Failure::Listen(listen_failure(*address, source));
     }
-    Failure::Run(format!("the broker cannot start: {}", with_causes(error)))
+    let message = format!("the broker cannot start: {}", with_causes(error));
+    if let ServerError::Store(StoreError::Corrupt(_)) = error {
+        return Failure::Damaged(message);
+    }
+    Failure::Run(message)
 }
 
 fn with_causes(error: &ServerError) -> String {

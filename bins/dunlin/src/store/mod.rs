@@ -3,16 +3,21 @@
 mod export;
 mod import;
 mod line;
+mod open;
 mod show;
 mod take;
 #[cfg(test)]
 mod tests;
+mod tools;
+mod transfer;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::nearest::nearest;
+
+pub(crate) use open::open;
 
 pub(crate) const HELP: &str = "\
 dunlin store: what is kept in the data directory
@@ -84,7 +89,15 @@ impl StoreCommand {
 }
 
 impl StoreCommand {
-    pub(crate) fn run(self, _folder: &Path) -> Result<(), Failure> {
-        Ok(())
+    /// Does it to the store in `folder`.
+    pub(crate) fn run(self, folder: &Path) -> Result<(), Failure> {
+        match self {
+            Self::Check => tools::check(folder),
+            Self::Repair => tools::repair(folder),
+            Self::Stats => tools::stats(folder),
+            Self::Export(file) => transfer::export_to(folder, file.as_deref()),
+            Self::Import(file) => transfer::import_from(folder, &file),
+            Self::Backup(to) => tools::backup(folder, &to),
+        }
     }
 }

@@ -3,108 +3,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+mod store;
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// The binary without this machine's own variables.
-fn dunlin(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
-    let ours =
-        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DUNLIN_"));
-    for (name, _) in ours {
-        command.env_remove(name);
-    }
-    command.args(arguments);
-    command
-}
-
-fn output(arguments: &[&str]) -> Output {
-    dunlin(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-/// Runs to its end and compares the exit code and everything it said on standard error.
-#[track_caller]
-fn refused(arguments: &[&str], code: i32, message: &str) {
-    let output = output(arguments);
-    assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
-        format!("dunlin: {message}\n"),
-        "{arguments:?}"
-    );
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}");
-}
-
-/// A file of its own for each caller, gone with it.
-struct File(PathBuf);
-
-impl File {
-    fn new(text: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("dunlin-test-{}-{number}.toml", std::process::id()));
-        fs::write(&path, text).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// A broker that runs; killed if the test forgets it.
-struct Running {
-    child: Child,
-    out: BufReader<ChildStdout>,
-    address: SocketAddr,
-}
-
-impl Running {
-    /// Starts and reads up to the line that says where it listens.
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.starts_with("listening on ") {
-            line.clear();
-            let read = out.read_line(&mut line).unwrap();
-            assert!(read > 0, "the broker ended before it listened");
-        }
-        let address = line.split(' ').nth(2).unwrap().parse().unwrap();
-        Self { child, out, address }
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-
-    /// Waits for the end: exit code, the rest of standard output, standard error.
-    fn end(mut self) -> (Option<i32>, String, String) {
-        let (mut out, mut error) = (String::new(), String::new());
-        self.out.read_to_string(&mut out).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-        (self.child.wait().unwrap().code(), out, error)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::support::{File, Running, dunlin, output, refused};
 
 #[test]
 fn it_says_where_it_listens_and_how_to_try_it() {
@@ -259,17 +165,6 @@ fn the_default_file_is_a_good_configuration() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_written_is_one_line() {
-    let file = File::new("not a folder");
-    let folder = format!("{}/data", file.path());
-    refused(
-        &["--listen", "127.0.0.1:0", "--log", "off", "--data-dir", &folder],
-        5,
-        &format!("the data directory {folder} cannot be written: Not a directory (os error 20)"),
-    );
-}
-
-#[test]
 fn slips_on_the_command_line_are_one_line() {
     refused(&["--lisen", "x"], 2, "unknown option --lisen: did you mean --listen?");
     refused(
@@ -290,6 +185,9 @@ fn help_and_version_go_to_standard_output() {
     let help = output(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8(help.stdout).unwrap().contains("--data-dir DIR"));
+    let store = output(&["store", "--help"]);
+    assert_eq!(store.status.code(), Some(0));
+    assert!(String::from_utf8(store.stdout).unwrap().contains("dunlin store backup DIR"));
     let version = output(&["--version"]);
     assert_eq!(
         String::from_utf8(version.stdout).unwrap(),

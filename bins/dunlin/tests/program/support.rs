@@ -1,0 +1,138 @@
+//! The real binary, run to its end or until it listens, and places for its files.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The binary without this machine's own variables, and with its store in memory unless `--data-dir` says otherwise.
+pub(crate) fn dunlin(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    let ours =
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DUNLIN_"));
+    for (name, _) in ours {
+        command.env_remove(name);
+    }
+    if !arguments.contains(&"--data-dir") {
+        command.env("DUNLIN_STORE_BACKEND", "memory");
+    }
+    command.args(arguments);
+    command
+}
+
+pub(crate) fn output(arguments: &[&str]) -> Output {
+    dunlin(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs to its end and compares the exit code and everything it said on standard error.
+#[track_caller]
+pub(crate) fn refused(arguments: &[&str], code: i32, message: &str) {
+    let output = output(arguments);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        format!("dunlin: {message}\n"),
+        "{arguments:?}"
+    );
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+}
+
+/// A path that nobody else uses.
+fn fresh(ending: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("dunlin-test-{}-{number}{ending}", std::process::id()))
+}
+
+/// A file of its own for each caller, gone with it.
+pub(crate) struct File(PathBuf);
+
+impl File {
+    pub(crate) fn new(text: &str) -> Self {
+        let path = fresh(".toml");
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A folder of its own for each caller, gone with it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let path = fresh("");
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// The path of something in it.
+    pub(crate) fn at(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A broker that runs; killed if the test forgets it.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    out: BufReader<ChildStdout>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Running {
+    /// Starts and reads up to the line that says where it listens.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("listening on ") {
+            line.clear();
+            let read = out.read_line(&mut line).unwrap();
+            assert!(read > 0, "the broker ended before it listened");
+        }
+        let address = line.split(' ').nth(2).unwrap().parse().unwrap();
+        Self { child, out, address }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// As a crash would end it, without a word.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the end: exit code, the rest of standard output, standard error.
+    pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
+        let (mut out, mut error) = (String::new(), String::new());
+        self.out.read_to_string(&mut out).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        (self.child.wait().unwrap().code(), out, error)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
