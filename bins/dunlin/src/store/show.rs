@@ -90,7 +90,11 @@ fn content(message: &Application) -> Content {
         topic: message.topic.as_str().to_owned(),
         qos: message.qos.into(),
         retain: message.retain,
-        properties: message.properties.as_deref().map(properties),
+        properties: message
+            .properties
+            .as_deref()
+            .filter(|properties| !properties.is_empty())
+            .map(properties),
         payload: Binary(message.payload.to_vec()),
     }
 }

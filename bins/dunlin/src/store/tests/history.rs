@@ -1,7 +1,9 @@
 //! What any history leaves in a store comes back from its export.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use dunlin_codec::{
@@ -9,13 +11,14 @@ use dunlin_codec::{
     TopicName, UserProperties,
 };
 use dunlin_store::{
-    Batch, Change, Durability, MemoryStore, MessageId, NamespaceNo, Publication, SessionKey,
-    SessionNo, SessionRecord, Store, SubscriptionRecord, Target, UnixMillis, WillRecord,
+    Batch, Change, DiskOptions, DiskStore, Durability, MemoryStore, MessageId, NamespaceNo,
+    Publication, SessionKey, SessionNo, SessionRecord, Store, SubscriptionRecord, Target,
+    UnixMillis, WillRecord,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::{exported, imported};
+use super::{WRITTEN_AT, export, exported, import, imported};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -280,15 +283,63 @@ impl History {
     }
 }
 
+fn left_by(steps: Vec<Step>) -> String {
+    let mut history = History::new();
+    for step in steps {
+        history.apply(step);
+    }
+    exported(&history.store)
+}
+
 proptest! {
     #[test]
     fn what_is_imported_exports_the_same(steps in proptest::collection::vec(step(), 0..60)) {
-        let mut history = History::new();
-        for step in steps {
-            history.apply(step);
-        }
-        let first = exported(&history.store);
+        let first = left_by(steps);
         let (store, _) = imported(&first).expect("what was exported is good");
         prop_assert_eq!(exported(&store), first);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn so_it_does_by_way_of_a_disk(steps in proptest::collection::vec(step(), 0..60)) {
+        let first = left_by(steps);
+        let folder = Folder::new();
+        let mut store = folder.open();
+        import(&mut store, &mut first.as_bytes()).expect("what was exported is good");
+        store.close().expect("the disk takes it");
+        drop(store);
+        let mut out = Vec::new();
+        export(&mut folder.open(), WRITTEN_AT, &mut out).expect("a Vec takes everything");
+        // Its order of retained messages is its own; in memory they are sorted.
+        let again = String::from_utf8(out).expect("JSON is UTF-8");
+        let (store, _) = imported(&again).expect("what was exported is good");
+        prop_assert_eq!(exported(&store), first);
+    }
+}
+
+/// A data directory that goes with its test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("dunlin-history-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn open(&self) -> DiskStore {
+        let mut options = DiskOptions::default();
+        options.ballast_bytes = 0;
+        DiskStore::open(&self.0, options).expect("the folder is ours")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
