@@ -114,11 +114,10 @@ fn start_failure(error: &ServerError) -> Failure {
     if let ServerError::Bind { address, source, .. } = error {
         return Failure::Listen(listen_failure(*address, source));
     }
-    let message = format!("the broker cannot start: {}", with_causes(error));
-    if let ServerError::Store(StoreError::Corrupt(_)) = error {
-        return Failure::Damaged(message);
+    if let ServerError::Store(error @ StoreError::Corrupt(_)) = error {
+        return Failure::Damaged(error.to_string());
     }
-    Failure::Run(message)
+    Failure::Run(format!("the broker cannot start: {}", with_causes(error)))
 }
 
 fn with_causes(error: &ServerError) -> String {

@@ -71,13 +71,13 @@ fn refuse_unfinished(folder: &Path) -> Result<(), Failure> {
 
 /// Damage has an exit code of its own.
 pub(super) fn refused(error: &OpenError) -> Failure {
-    let is_damage = matches!(
-        error,
-        OpenError::Damaged { .. } | OpenError::Store { error: StoreError::Corrupt(_), .. }
-    );
     let mut message = error.to_string();
     if let OpenError::Store { error: StoreError::Io(cause), .. } = error {
         message.push_str(&format!(": {cause}"));
     }
-    if is_damage { Failure::Damaged(message) } else { Failure::DataDir(message) }
+    if matches!(error, OpenError::Damaged { .. }) {
+        Failure::Damaged(message)
+    } else {
+        Failure::DataDir(message)
+    }
 }
