@@ -22,6 +22,9 @@ const PORT: u16 = 1883;
 /// Syncing more often than this is the level "fsync" under another name.
 const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
+/// A smaller store would have no room from the start.
+const MAX_BYTES_MIN: u64 = 1 << 20;
+
 /// Everything that one start of `dunlin` needs to know.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Configuration {
@@ -359,6 +362,10 @@ impl Assembly {
         if self.configuration.runtime.worker_threads == Some(0) {
             let origin = self.origin("runtime.worker_threads");
             self.problems.push(Problem::new(origin, "`runtime.worker_threads` must be at least 1"));
+        }
+        if self.configuration.store.max_bytes.is_some_and(|bytes| bytes < MAX_BYTES_MIN) {
+            let origin = self.origin("store.max_bytes");
+            self.problems.push(Problem::new(origin, "`store.max_bytes` must be at least 1 MiB"));
         }
         if self.configuration.store.sync_interval < SYNC_INTERVAL_MIN {
             let origin = self.origin("store.sync_interval");
@@ -711,6 +718,7 @@ mod tests {
                 ("durability.2.filter", "a"),
                 ("durability.2.level", "never"),
                 ("store.sync_interval", "1ms"),
+                ("store.max_bytes", "64 KiB"),
             ]),
             &[
                 "dunlin.toml:1: `store.durability` must be one of \"fsync\", \"os\", \"memory\", not `sync`",
@@ -722,6 +730,7 @@ mod tests {
                 "dunlin.toml:6: unknown key `durability.levle`: did you mean `level`?",
                 "dunlin.toml:5: a rule [[durability]] without a `level`",
                 "dunlin.toml:8: `durability.level` must be one of \"fsync\", \"os\", \"memory\", not `never`",
+                "dunlin.toml:10: `store.max_bytes` must be at least 1 MiB",
                 "dunlin.toml:9: `store.sync_interval` must be at least 10ms",
             ],
         );

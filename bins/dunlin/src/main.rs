@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::args::{Arguments, Command, HELP};
-use crate::configuration::{Assembled, Configuration, Sources, assemble};
+use crate::configuration::{Assembled, Backend, Configuration, Sources, assemble};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::problem::Problem;
@@ -105,6 +105,13 @@ fn check(loaded: Loaded) -> Result<(), Failure> {
             listener.address, listener.name
         ));
     }
+    let Configuration { store, data_dir, .. } = &loaded.assembled.configuration;
+    text.push_str(&match store.backend {
+        Backend::Disk => format!("would keep its data in {}\n", data_dir.display()),
+        Backend::Memory => {
+            "would keep its data in memory and lose it with the process\n".to_owned()
+        }
+    });
     text.push_str("the configuration is good\n");
     print(&text)
 }

@@ -19,7 +19,10 @@ pub(crate) fn run(assembled: &Assembled, salvage: bool) -> Result<(), Failure> {
     raise_descriptor_limit();
     let store = store::open(configuration, salvage)?;
     let runtime = runtime(&configuration.runtime)?;
-    runtime.block_on(serve(configuration, store, *default_listeners))
+    let ended = runtime.block_on(serve(configuration, store, *default_listeners));
+    // What had to be waited for was; a thread that hangs on a disk would be waited for without end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Each connection needs a descriptor, and the soft limit is often 1,024 where the hard one is a million.

@@ -147,13 +147,20 @@ fn sources_win_in_rising_order() {
 #[test]
 fn check_says_what_it_would_do() {
     let file = File::new("[listeners.lan]\naddress = \"[::]:1883\"\nallow_anonymous = true\n");
-    let output = output(&["check", "--config", file.path()]);
-    assert_eq!(output.status.code(), Some(0));
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(
-        text,
-        "would listen on [::]:1883 (lan, anonymous clients allowed)\nthe configuration is good\n"
-    );
+    for (more, place) in [
+        (&["--data-dir", "/somewhere"][..], "/somewhere"),
+        (&[], "memory and lose it with the process"),
+    ] {
+        let output = output(&[&["check", "--config", file.path()], more].concat());
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            format!(
+                "would listen on [::]:1883 (lan, anonymous clients allowed)\n\
+                 would keep its data in {place}\nthe configuration is good\n"
+            )
+        );
+    }
 }
 
 #[test]
