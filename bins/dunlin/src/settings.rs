@@ -179,6 +179,10 @@ const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.b
     queue_messages_max: Count,
     /// Bytes of the messages waiting for a session. At the limit `overflow` decides.
     queue_bytes_max: Size,
+    /// Messages of a durable session's queue that are in memory. Those behind them are in the store until their turn comes.
+    queue_memory_messages_max: Count,
+    /// Bytes of those messages. The rule is the same.
+    queue_memory_bytes_max: Size,
     /// "drop_new" drops the message that does not fit, "drop_oldest" makes room for it, "disconnect" drops it and the
     /// client's connection, not its session.
     overflow: Word,

@@ -89,6 +89,11 @@ impl Budget {
         }
     }
 
+    /// Whether queues had better leave their messages to the store: there is room, but it is wanted for other things.
+    pub(crate) fn is_short(&self) -> bool {
+        self.used.load(Ordering::Relaxed) / 3 >= self.max / 4
+    }
+
     /// Copies a payload into an allocation of its own size, charged once while anybody holds it.
     pub(crate) fn own(self: &Arc<Self>, payload: &[u8]) -> Bytes {
         if payload.len() < CHARGED_ONCE_BYTES {
@@ -99,10 +104,21 @@ impl Budget {
         Bytes::from_owner(charged)
     }
 
+    /// The same for a payload that came from the store; none if it is not charged by itself.
+    pub(crate) fn own_stored(self: &Arc<Self>, payload: &[u8]) -> Option<Bytes> {
+        (payload.len() >= CHARGED_ONCE_BYTES).then(|| self.own(payload))
+    }
+
     /// What one queue entry with a message of `size` bytes and this payload costs here.
     pub(crate) fn entry_cost(entry: usize, size: usize, payload: usize) -> i64 {
         let counted = if payload < CHARGED_ONCE_BYTES { size } else { size - payload };
         i64::try_from(entry + counted).unwrap_or(i64::MAX)
+    }
+
+    /// What a place in a queue costs whose message of `size` bytes somebody else holds in memory. What is large is charged
+    /// with its allocation.
+    pub(crate) fn place_cost(entry: usize, size: usize) -> i64 {
+        i64::try_from(entry + size.min(CHARGED_ONCE_BYTES)).unwrap_or(i64::MAX)
     }
 }
 

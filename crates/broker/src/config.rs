@@ -310,6 +310,11 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// Bytes of the messages waiting for one session, each counted in full. At the limit `overflow` decides.
     pub queue_bytes_max: usize,
+    /// Messages of a durable session's queue that are in memory. Those behind them are in the store, and are read back as the
+    /// client takes what goes before. When memory is short, new messages are left to the store at once.
+    pub queue_memory_messages_max: usize,
+    /// Bytes of those messages. The rule is the same; one message of any size may be in memory.
+    pub queue_memory_bytes_max: usize,
     /// What a full queue does with one more message.
     pub overflow: Overflow,
     /// Queues QoS 0 messages for a session while its client is away. By default they are dropped.
@@ -396,6 +401,8 @@ impl Limits {
         let at_least_one = [
             ("limits.queue_messages_max", self.queue_messages_max),
             ("limits.queue_bytes_max", self.queue_bytes_max),
+            ("limits.queue_memory_messages_max", self.queue_memory_messages_max),
+            ("limits.queue_memory_bytes_max", self.queue_memory_bytes_max),
             ("limits.qos0_lane_bytes_soft", self.qos0_lane_bytes_soft),
             ("limits.shared_group_queue_messages_max", self.shared_group_queue_messages_max),
             ("limits.shared_group_queue_bytes_max", self.shared_group_queue_bytes_max),
@@ -459,6 +466,8 @@ impl Default for Limits {
 
             queue_messages_max: 50_000,
             queue_bytes_max: 64 * MIB,
+            queue_memory_messages_max: 256,
+            queue_memory_bytes_max: 128 * KIB,
             overflow: Overflow::DropNew,
             queue_qos0: false,
             qos0_lane_bytes_soft: 256 * KIB,
@@ -542,6 +551,7 @@ mod tests {
         refused("limits.receive_maximum", |config| config.limits.receive_maximum = 0);
         refused("limits.connections_max", |config| config.limits.connections_max = Some(0));
         refused("limits.queue_messages_max", |config| config.limits.queue_messages_max = 0);
+        refused("limits.queue_memory_bytes_max", |config| config.limits.queue_memory_bytes_max = 0);
         refused("limits.qos0_lane_bytes_hard", |config| config.limits.qos0_lane_bytes_hard = 1);
         refused("limits.connect_deadline", |config| {
             config.limits.connect_deadline = Duration::ZERO

@@ -26,6 +26,7 @@ use crate::janitor::Timers;
 use crate::lane::Patience;
 use crate::mailbox::{Mailbox, Notice};
 use crate::metrics::{Counters, DropReason, Metrics, add, shift, sub};
+use crate::pager::Pager;
 use crate::persist::{Entry, Write, record};
 use crate::policy::Authenticator;
 use crate::queue::Drops;
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) backlog: Backlog,
     /// What the store has no room for.
     pub(crate) holding: Holding,
+    /// Reads long queues back from the store.
+    pub(crate) pager: Pager,
     /// The runtime that the broker was started on, for what begins on other threads.
     pub(crate) runtime: Handle,
     /// Sessions without a connection whose will or end is due at some time.

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use dunlin_codec::{ClientId, Version};
 use dunlin_session::{Delivery, Session, Token};
-use dunlin_store::SessionNo;
+use dunlin_store::{MessageId, SessionNo};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::budget::Charge;
@@ -28,8 +28,9 @@ use crate::drops::{DropCounts, DropReport};
 use crate::end::EndReason;
 use crate::lane::{Content, Lane, Patience, Post, Posted, Tally};
 use crate::metrics::DropReason;
+use crate::pages::Entry;
 use crate::persist::answer_parked;
-use crate::queue::{Drops, Offered, Queue, Settled};
+use crate::queue::{Drops, Offered, Queue, Settled, Window};
 use crate::retained::Replay;
 
 /// How QoS 0 copies for a receiver are made.
@@ -164,27 +165,30 @@ pub(crate) enum Claimed {
 impl Mailbox {
     /// A mailbox whose session is with the caller.
     pub(crate) fn new(client_id: ClientId, session_no: SessionNo, identity: &str) -> Self {
-        Self::with_owner(client_id, session_no, identity, Owner::Live, 0)
+        Self::with_owner(client_id, session_no, identity, Owner::Live, Queue::default(), 0)
     }
 
-    /// A mailbox for a session restored from the store.
+    /// A mailbox for a session restored from the store, with what waits for it and what that costs.
     pub(crate) fn restored(
         session: Box<Session>,
         session_no: SessionNo,
         identity: &str,
+        mut queue: Queue,
         last_seq: u64,
-    ) -> Self {
+    ) -> (Self, Charge) {
+        let charge = queue.take_charge();
         let durable = session.is_durable();
         let mailbox = Self::with_owner(
             session.client_id().clone(),
             session_no,
             identity,
             Owner::Parked(session),
+            queue,
             last_seq,
         );
         mailbox.durable.store(durable, Ordering::Relaxed);
         mailbox.stored.store(true, Ordering::Relaxed);
-        mailbox
+        (mailbox, charge)
     }
 
     fn with_owner(
@@ -192,6 +196,7 @@ impl Mailbox {
         session_no: SessionNo,
         identity: &str,
         owner: Owner,
+        queue: Queue,
         last_seq: u64,
     ) -> Self {
         Self {
@@ -212,7 +217,7 @@ impl Mailbox {
                 signaled: false,
                 eviction: None,
                 lane: None,
-                queue: Queue::default(),
+                queue,
                 braked: None,
                 brake_released: false,
                 notices: Vec::new(),
@@ -355,15 +360,7 @@ impl Mailbox {
         slowed.extend(self.release_brake(&mut state));
         state.owner = Owner::Ended;
         state.replays = None;
-        let mut count = 0;
-        while state.queue.pop().is_some() {
-            count += 1;
-        }
-        while state.queue.pop_qos0().is_some() {
-            count += 1;
-        }
-        drops.block(DropReason::SessionEnded, count);
-        state.queue.shrink();
+        drops.block(DropReason::SessionEnded, state.queue.clear());
         let claimant = state.claimant.take();
         let charge = state.queue.take_charge();
         drop(state);
@@ -500,19 +497,27 @@ impl Mailbox {
         Some(state.last_seq)
     }
 
-    /// Takes in numbered messages that are durable now. Those of shared groups come back if the client is gone; those
-    /// without a number too, because the session had ended before they could get one.
-    pub(crate) fn post_durable(&self, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Charge) {
+    /// Takes in numbered messages that are durable now, each with its id in the store. Those of shared groups come back if
+    /// the client is gone; those without a number too, because the session had ended before they could get one.
+    pub(crate) fn post_durable(
+        &self,
+        deliveries: Vec<(Delivery, Option<MessageId>)>,
+        window: Window,
+    ) -> (Vec<Delivery>, Charge) {
         let mut state = self.lock();
         let ended = matches!(state.owner, Owner::Ended);
         let online = self.is_online();
+        let window = Window { wanted: online, ..window };
         let mut returned = Vec::new();
-        for delivery in deliveries {
+        for (delivery, id) in deliveries {
             state.queue.release(delivery.message.size());
             if delivery.origin.is_shared() && !online {
                 returned.push(delivery);
             } else if !ended {
-                state.queue.push(delivery);
+                match id {
+                    Some(id) => state.queue.push_stored(delivery, id, window),
+                    None => state.queue.push(delivery),
+                }
             }
         }
         let charge = state.queue.take_charge();
@@ -541,12 +546,46 @@ impl Mailbox {
         }
     }
 
-    /// Queues messages restored from the store.
-    pub(crate) fn restore(&self, delivery: Delivery) -> Charge {
+    /// What the pager is to read for a connected client: at most `max` messages. What has expired is dropped.
+    pub(crate) fn next_to_read(
+        &self,
+        window: Window,
+        max: usize,
+        into: &mut Vec<Entry>,
+        drops: &mut Drops,
+    ) -> Charge {
         let mut state = self.lock();
-        state.last_seq = state.last_seq.max(delivery.seq);
-        state.queue.push(delivery);
-        state.queue.take_charge()
+        if !matches!(state.owner, Owner::Live) {
+            state.queue.asks_no_more();
+            return Charge::default();
+        }
+        let ready = state.queue.ready();
+        state.queue.next_to_read(window, max, Instant::now(), into, drops);
+        let charge = state.queue.take_charge();
+        // What need not be read is there already.
+        let waker = if state.queue.ready() > ready { state.signal() } else { None };
+        drop(state);
+        wake(waker);
+        charge
+    }
+
+    /// Takes in what the pager has read; whether it is to go on. A client that went meanwhile asks again when it is back.
+    pub(crate) fn take_read(
+        &self,
+        read: impl Iterator<Item = (Entry, Option<Delivery>)>,
+        drops: &mut Drops,
+    ) -> (bool, Charge) {
+        let mut state = self.lock();
+        if !matches!(state.owner, Owner::Live) {
+            state.queue.asks_no_more();
+            return (false, Charge::default());
+        }
+        state.queue.take_read(read, Instant::now(), drops);
+        let charge = state.queue.take_charge();
+        let waker = state.signal();
+        drop(state);
+        wake(waker);
+        (true, charge)
     }
 
     /// Tells the owner something, or the parked session itself.
@@ -612,6 +651,7 @@ impl Mailbox {
             }
             into.deliveries.push(delivery);
         }
+        into.asks = state.queue.ask_for_more(wants.limits);
         into.left = state.lane.is_some();
         into.waiting = state.queue.ready();
         into.queued = state.queue.messages();
@@ -696,11 +736,7 @@ impl Mailbox {
     /// Drops the messages whose time has passed from a parked session's queue.
     pub(crate) fn drop_expired(&self, now: Instant, drops: &mut Drops) -> Charge {
         let mut state = self.lock();
-        for delivery in
-            state.queue.take_where(|delivery| delivery.expires_at.is_some_and(|at| at <= now))
-        {
-            drops.one(DropReason::Expired, delivery);
-        }
+        state.queue.drop_expired(now, drops);
         state.queue.take_charge()
     }
 }
@@ -725,6 +761,8 @@ pub(crate) struct Collected {
     pub(crate) lane: Content,
     pub(crate) tally: Tally,
     pub(crate) deliveries: Vec<Delivery>,
+    /// Whether [the pager](crate::pager) is to read more.
+    pub(crate) asks: bool,
     /// Whether QoS 0 is left that was not asked for.
     pub(crate) left: bool,
     /// Messages with QoS above 0 left in the queue.

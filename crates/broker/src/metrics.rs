@@ -176,6 +176,8 @@ counters! {
     queued_messages,
     /// Bytes in queues towards clients now.
     queued_bytes,
+    /// Messages of long queues read back from the store.
+    messages_paged_in,
     /// Wills published.
     wills_published,
     /// Times that a QoS 0 publisher was read more slowly for the sake of its receiver.

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use dunlin_codec::{Message, PacketId, Qos, ReasonCode};
 use dunlin_session::{Delivery, Origin, Session, SessionExpiry, Token};
 use dunlin_store::{
-    Batch, Change, Durability, Publication, Room as StoreRoom, SessionNo, SessionRecord,
+    Batch, Change, Durability, MessageId, Publication, Room as StoreRoom, SessionNo, SessionRecord,
     StoreError, Submission, Target, UnixMillis, WillRecord,
 };
 use hashbrown::HashMap;
@@ -98,6 +98,8 @@ pub(crate) struct QueueTarget {
     room: Room,
     /// `seq` is 0 until it is numbered.
     pub(crate) delivery: Delivery,
+    /// The message's number in the store, once it has one.
+    id: Option<MessageId>,
 }
 
 /// Room that is reserved in a session's queue. It is given back, whatever becomes of the message.
@@ -183,7 +185,7 @@ impl Entry {
             Self::HandOver { group, from_seq, to: member } => {
                 let level = to.level_of(&member.delivery.message);
                 if let Some(target) = member.number() {
-                    to.batch.hand_over(group.session_no, *from_seq, target);
+                    member.id = Some(to.batch.hand_over(group.session_no, *from_seq, target));
                 }
                 to.batch.require(to.with_packet_ids(level, member.delivery.qos));
             }
@@ -528,9 +530,11 @@ impl Arrivals {
 
     fn post(self, core: &Arc<Core>) {
         for (mailbox, targets) in self.by_mailbox.into_values() {
-            let (rooms, deliveries): (Vec<Room>, Vec<Delivery>) =
-                targets.into_iter().map(|target| (target.room, target.delivery)).unzip();
-            let (returned, charge) = mailbox.post_durable(deliveries);
+            let (rooms, deliveries): (Vec<Room>, Vec<_>) = targets
+                .into_iter()
+                .map(|target| (target.room, (target.delivery, target.id)))
+                .unzip();
+            let (returned, charge) = mailbox.post_durable(deliveries, core.window());
             rooms.into_iter().for_each(Room::freed);
             core.charge(charge);
             core.give_back(&mailbox, returned);
@@ -602,13 +606,14 @@ impl PublishEntry {
         }
         // At the lowest level a place in the queue is all that a message gets.
         if !targets.is_empty() && level > Durability::Memory {
-            batch.publish(Publication {
+            let id = batch.publish(Publication {
                 message: Arc::clone(&self.message),
                 published_at: now,
                 expires_at,
                 publisher: self.publisher,
                 targets,
             });
+            self.targets.iter_mut().for_each(|target| target.id = Some(id));
         }
     }
 
@@ -688,7 +693,7 @@ impl QueueTarget {
     /// A copy whose room [is reserved](Mailbox::reserve).
     pub(crate) fn reserved(mailbox: Arc<Mailbox>, delivery: Delivery) -> Self {
         let size = delivery.message.size();
-        Self { room: Room { mailbox, size, held: true }, delivery }
+        Self { room: Room { mailbox, size, held: true }, delivery, id: None }
     }
 
     /// A copy for which room is reserved whatever the limits say.
@@ -707,6 +712,7 @@ impl QueueTarget {
     /// The store refused it: its place is given back.
     fn take_back(&mut self) {
         self.room.mailbox.take_back(std::mem::take(&mut self.delivery.seq));
+        self.id = None;
     }
 }
 

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use dunlin_codec::{Message, Qos};
 use dunlin_session::Delivery;
+use dunlin_store::MessageId;
 use smallvec::SmallVec;
 
 use crate::budget::{Budget, Charge};
 use crate::config::{Limits, Overflow};
 use crate::metrics::DropReason;
+use crate::pages::{Entry, Expiry, Item, Pages, Taken, is_expired};
 
 /// Copies that were dropped, to be counted and told to hooks after every lock is released.
 #[derive(Debug, Default)]
@@ -40,6 +42,31 @@ impl Drops {
         let seq = (delivery.seq > 0).then_some(delivery.seq);
         self.list.push(Dropped { reason, count: 1, message: Some(delivery.message), seq });
     }
+
+    /// A message that is not in memory, so that only its place can be told.
+    pub(crate) fn unread(&mut self, reason: DropReason, seq: u64) {
+        self.list.push(Dropped { reason, count: 1, message: None, seq: Some(seq) });
+    }
+
+    fn taken(&mut self, reason: DropReason, taken: Taken) {
+        match taken {
+            Taken::Held(delivery) => self.one(reason, delivery),
+            Taken::Stored(entry) => self.unread(reason, entry.seq),
+        }
+    }
+}
+
+/// How much of a durable session's queue may be in memory, as things stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    /// Whether memory is short, so that what comes now is left to the store.
+    pub(crate) closed: bool,
+    /// Whether somebody is there to take it, so that one message may be there whatever its size.
+    pub(crate) wanted: bool,
+    /// Whether the store itself is in memory, so that what is left to it takes room all the same.
+    pub(crate) store_in_memory: bool,
 }
 
 /// Some messages, in number and bytes.
@@ -72,9 +99,14 @@ pub(crate) enum Offered {
 
 /// The messages waiting for one session: those with QoS above 0 in one order, QoS 0 in another, since the standard keeps
 /// order per QoS and only the former wait for the client's send quota.
+///
+/// Of a long queue of a durable session only the front is in memory, the window; behind it come the numbers of messages
+/// that are in the store. Everything is counted over both.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     acknowledged: VecDeque<Delivery>,
+    /// What follows them.
+    paged: Option<Box<Paged>>,
     /// Most QoS 0 copies are encoded by their publishers.
     #[expect(
         clippy::box_collection,
@@ -95,10 +127,53 @@ pub(crate) struct Queue {
     charged: Charge,
 }
 
+/// The part of a queue behind its window.
+#[derive(Debug)]
+struct Paged {
+    pages: Pages,
+    /// Whether the pager was asked for more and has not seen to it.
+    asked: bool,
+    store_in_memory: bool,
+}
+
 impl Queue {
+    /// A queue that is in the store. The base of its expiries is set.
+    pub(crate) fn restored(pages: Pages, store_in_memory: bool) -> Self {
+        let mut queue = Self { next_expiry: pages.next_expiry(), ..Self::default() };
+        if !pages.is_empty() {
+            let (messages, bytes) = (pages.len(), pages.bytes());
+            let entry = pages.iter().map(|item| match item {
+                Item::Stored(entry) => entry_cost(&entry, store_in_memory),
+                Item::Held(_) => 0,
+            });
+            queue.charged = Charge {
+                budget: entry.sum(),
+                messages: i64::try_from(messages).unwrap_or(i64::MAX),
+                bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+            };
+            queue.bytes = bytes;
+            queue.paged = Some(Box::new(Paged { pages, asked: false, store_in_memory }));
+        }
+        queue
+    }
+
     /// Messages with QoS above 0, those on their way through the store included.
     pub(crate) fn messages(&self) -> usize {
-        self.acknowledged.len() + self.reserved_messages
+        self.waiting() + self.reserved_messages
+    }
+
+    /// Messages with QoS above 0 that have their place.
+    fn waiting(&self) -> usize {
+        self.acknowledged.len() + self.paged_len()
+    }
+
+    fn paged_len(&self) -> usize {
+        self.paged.as_ref().map_or(0, |paged| paged.pages.len())
+    }
+
+    /// Bytes of the messages that are in memory.
+    fn bytes_in_memory(&self) -> usize {
+        self.bytes - self.paged.as_ref().map_or(0, |paged| paged.pages.bytes())
     }
 
     /// Messages with QoS above 0 that can be taken out now.
@@ -115,7 +190,7 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.acknowledged.is_empty() && self.unacknowledged.is_none()
+        self.waiting() == 0 && self.unacknowledged.is_none()
     }
 
     /// What the queue took in and gave back, since this was asked last.
@@ -125,13 +200,12 @@ impl Queue {
 
     /// Whether so much waits that publishers should be braked: an eighth of what may.
     pub(crate) fn is_crowded(&self, limits: &Limits) -> bool {
-        self.acknowledged.len() > limits.queue_messages_max / 8
-            || self.bytes > limits.queue_bytes_max / 8
+        self.waiting() > limits.queue_messages_max / 8 || self.bytes > limits.queue_bytes_max / 8
     }
 
     /// Whether so little waits that nobody should be: half of that.
     pub(crate) fn is_relieved(&self, limits: &Limits) -> bool {
-        self.acknowledged.len() <= limits.queue_messages_max / 16
+        self.waiting() <= limits.queue_messages_max / 16
             && self.bytes <= limits.queue_bytes_max / 16
     }
 
@@ -142,7 +216,7 @@ impl Queue {
 
     fn exceeds(&self, size: usize, limits: &Limits) -> Option<DropReason> {
         let messages =
-            self.acknowledged.len() + self.qos0_len() + self.reserved_messages + self.sent.messages;
+            self.waiting() + self.qos0_len() + self.reserved_messages + self.sent.messages;
         if messages >= limits.queue_messages_max {
             return Some(DropReason::QueueMessages);
         }
@@ -152,18 +226,24 @@ impl Queue {
     }
 
     /// Drops what has expired, if anything can have. Called when the queue is full, so that a message past its time never
-    /// takes the place of a fresh one.
-    fn shed_expired(&mut self, drops: &mut Drops) {
-        let Some(next) = self.next_expiry else { return };
-        let now = Instant::now();
-        if next > now {
+    /// takes the place of a fresh one, and when there is time for it.
+    pub(crate) fn drop_expired(&mut self, now: Instant, drops: &mut Drops) {
+        if self.next_expiry.is_none_or(|next| next > now) {
             return;
         }
-        self.next_expiry = None;
-        for delivery in self.take_where(|delivery| delivery.expires_at.is_some_and(|at| at <= now))
-        {
+        for delivery in self.take_from_window(|delivery| is_expired(delivery, now)) {
             drops.one(DropReason::Expired, delivery);
         }
+        if let Some(paged) = &mut self.paged {
+            for taken in paged.pages.take_expired(now) {
+                self.account_taken(&taken);
+                drops.taken(DropReason::Expired, taken);
+            }
+        }
+        let window = self.acknowledged.iter().filter(|delivery| !delivery.sent_before);
+        let window = window.filter_map(|delivery| delivery.expires_at);
+        let paged = self.paged.as_ref().and_then(|paged| paged.pages.next_expiry());
+        self.next_expiry = window.chain(paged).min();
     }
 
     /// Applies the overflow policy for one more message of `size` bytes.
@@ -175,18 +255,19 @@ impl Queue {
     ) -> Result<bool, (DropReason, Offered)> {
         let mut dropped_older = false;
         if self.exceeds(size, limits).is_some() {
-            self.shed_expired(drops);
+            self.drop_expired(Instant::now(), drops);
         }
         while let Some(reason) = self.exceeds(size, limits) {
             match limits.overflow {
                 Overflow::DropNew => return Err((reason, Offered::Dropped)),
                 Overflow::Disconnect => return Err((reason, Offered::Disconnect)),
                 Overflow::DropOldest => {
-                    let Some(oldest) = self.pop_qos0().or_else(|| self.pop()) else {
+                    let in_memory = self.pop_qos0().or_else(|| self.pop()).map(Taken::Held);
+                    let Some(oldest) = in_memory.or_else(|| self.pop_paged()) else {
                         // Only messages on their way through the store are left, and those are not ours to drop.
                         return Err((reason, Offered::Dropped));
                     };
-                    drops.one(reason, oldest);
+                    drops.taken(reason, oldest);
                     dropped_older = true;
                 }
             }
@@ -238,17 +319,58 @@ impl Queue {
         self.reserved_bytes -= size;
     }
 
-    /// Takes one message in whatever the limits say: its room was reserved, or it comes back from where it was.
+    /// Takes one message in whatever the limits say: its room was reserved, or it comes back from where it was. It stays in
+    /// memory.
     pub(crate) fn push(&mut self, delivery: Delivery) {
         self.account(&delivery, 1);
-        self.next_expiry = match (self.next_expiry, delivery.expires_at) {
+        self.expires(delivery.expires_at);
+        match (delivery.qos, &mut self.paged) {
+            (Qos::AtMostOnce, _) => {
+                self.unacknowledged.get_or_insert_default().push_back(delivery);
+            }
+            (Qos::AtLeastOnce | Qos::ExactlyOnce, Some(paged)) if !paged.pages.is_empty() => {
+                paged.pages.hold(delivery);
+            }
+            (Qos::AtLeastOnce | Qos::ExactlyOnce, _) => self.acknowledged.push_back(delivery),
+        }
+    }
+
+    /// Takes in a message that the store has under this id: to memory, if the window has room for it, else its number only.
+    // [MQTT-4.6.0-1] [MQTT-4.6.0-6] Behind what is not in memory nothing enters the window.
+    pub(crate) fn push_stored(&mut self, delivery: Delivery, id: MessageId, window: Window) {
+        let size = delivery.message.size();
+        let fits = !window.closed
+            && self.paged_len() == 0
+            && self.acknowledged.len() < window.messages
+            && (self.bytes_in_memory() + size <= window.bytes
+                || window.wanted && self.acknowledged.is_empty());
+        // A group has to be told what became of its message, so this one is not given out of hand.
+        if fits || delivery.origin.is_shared() {
+            self.push(delivery);
+            return;
+        }
+        let entry = Entry {
+            id,
+            seq: delivery.seq,
+            size,
+            expiry: delivery.expires_at.map_or(Expiry::Never, Expiry::At),
+            sent_before: delivery.sent_before,
+        };
+        self.expires(delivery.expires_at);
+        let store_in_memory = window.store_in_memory;
+        let paged = self.paged.get_or_insert_with(|| {
+            let pages = Pages::new(Instant::now());
+            Box::new(Paged { pages, asked: false, store_in_memory })
+        });
+        paged.pages.push(entry);
+        self.account_entry(&entry, store_in_memory, 1);
+    }
+
+    fn expires(&mut self, at: Option<Instant>) {
+        self.next_expiry = match (self.next_expiry, at) {
             (Some(next), Some(at)) => Some(next.min(at)),
             (next, at) => next.or(at),
         };
-        match delivery.qos {
-            Qos::AtMostOnce => self.unacknowledged.get_or_insert_default().push_back(delivery),
-            Qos::AtLeastOnce | Qos::ExactlyOnce => self.acknowledged.push_back(delivery),
-        }
     }
 
     /// The oldest message with QoS above 0.
@@ -282,18 +404,40 @@ impl Queue {
         Some(delivery)
     }
 
-    /// Takes out the messages that `want` names, in order.
+    /// Takes out the messages that `want` names, in order, of those that are in memory.
     pub(crate) fn take_where(&mut self, mut want: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+        let mut taken = self.take_from_window(&mut want);
+        if let Some(paged) = &mut self.paged {
+            let held = paged.pages.take_held_where(want);
+            held.iter().for_each(|delivery| self.account(delivery, -1));
+            taken.extend(held);
+            self.forget_empty_pages();
+        }
+        taken
+    }
+
+    fn take_from_window(&mut self, mut want: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         for _ in 0..self.acknowledged.len() {
-            let Some(delivery) = self.pop() else { break };
+            let Some(delivery) = self.acknowledged.pop_front() else { break };
             if want(&delivery) {
+                self.account(&delivery, -1);
                 taken.push(delivery);
             } else {
-                self.push(delivery);
+                self.acknowledged.push_back(delivery);
             }
         }
         taken
+    }
+
+    /// Forgets everything; gives the number of messages.
+    pub(crate) fn clear(&mut self) -> u64 {
+        let mut count = 0;
+        while self.pop_qos0().is_some() || self.pop().is_some() || self.pop_paged().is_some() {
+            count += 1;
+        }
+        self.shrink();
+        count
     }
 
     /// Gives memory back that a long queue left behind.
@@ -301,6 +445,157 @@ impl Queue {
         if self.acknowledged.is_empty() && self.acknowledged.capacity() > 0 {
             self.acknowledged = VecDeque::new();
         }
+        self.forget_empty_pages();
+    }
+
+    // ---- What is not in memory ----
+
+    /// Whether the pager is to be asked for more: there is more, the window runs low, and nobody has asked.
+    #[inline]
+    pub(crate) fn ask_for_more(&mut self, limits: &Limits) -> bool {
+        if self.paged.is_none() {
+            return false;
+        }
+        let low = self.is_low(limits.queue_memory_messages_max, limits.queue_memory_bytes_max);
+        match &mut self.paged {
+            Some(paged) if low && !paged.asked && !paged.pages.is_empty() => {
+                paged.asked = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Nobody waits for more: the pager need not read.
+    pub(crate) fn asks_no_more(&mut self) {
+        if let Some(paged) = &mut self.paged {
+            paged.asked = false;
+            self.forget_empty_pages();
+        }
+    }
+
+    /// What is to be read next, as much as the window has room for and `max` at the most; nothing when that would be little.
+    pub(crate) fn next_to_read(
+        &mut self,
+        window: Window,
+        max: usize,
+        now: Instant,
+        into: &mut Vec<Entry>,
+        drops: &mut Drops,
+    ) {
+        self.advance(now, drops);
+        let (mut messages, mut bytes) = (self.acknowledged.len(), self.bytes_in_memory());
+        if self.is_low(window.messages, window.bytes)
+            && let Some(paged) = &self.paged
+        {
+            for item in paged.pages.iter() {
+                let Item::Stored(entry) = item else { continue };
+                if entry.is_expired(now) {
+                    continue;
+                }
+                // One is read whatever its size.
+                let fits = messages < window.messages && bytes + entry.size <= window.bytes;
+                if into.len() == max || !(fits || messages == 0) {
+                    break;
+                }
+                messages += 1;
+                bytes += entry.size;
+                into.push(entry);
+            }
+        }
+        if into.is_empty() {
+            self.asks_no_more();
+        }
+    }
+
+    /// Takes in what was read; none is a message that the store does not have. What was dropped meanwhile is passed over.
+    pub(crate) fn take_read(
+        &mut self,
+        read: impl Iterator<Item = (Entry, Option<Delivery>)>,
+        now: Instant,
+        drops: &mut Drops,
+    ) {
+        for (entry, delivery) in read {
+            self.advance(now, drops);
+            let front = self.paged.as_ref().and_then(|paged| paged.pages.front());
+            let Some(Item::Stored(front)) = front else { break };
+            // It was dropped while it was read, or one before it was not read.
+            if front.seq != entry.seq {
+                continue;
+            }
+            self.pop_paged();
+            match delivery {
+                Some(delivery) => {
+                    self.account(&delivery, 1);
+                    self.acknowledged.push_back(delivery);
+                }
+                None => drops.unread(DropReason::Store, entry.seq),
+            }
+        }
+        self.advance(now, drops);
+    }
+
+    /// Moves what need not be read to the window, and drops what has expired, up to the first message to be read.
+    fn advance(&mut self, now: Instant, drops: &mut Drops) {
+        loop {
+            let front = self.paged.as_ref().and_then(|paged| paged.pages.front());
+            let expired = match front {
+                Some(item) if item.is_expired(now) => true,
+                Some(Item::Held(_)) => false,
+                Some(Item::Stored(_)) | None => return,
+            };
+            match self.pop_paged() {
+                Some(taken) if expired => drops.taken(DropReason::Expired, taken),
+                Some(Taken::Held(delivery)) => {
+                    self.account(&delivery, 1);
+                    self.acknowledged.push_back(delivery);
+                }
+                Some(Taken::Stored(_)) | None => return,
+            }
+        }
+    }
+
+    fn is_low(&self, messages: usize, bytes: usize) -> bool {
+        let held = self.acknowledged.len();
+        held == 0 || held <= messages / 2 && self.bytes_in_memory() <= bytes / 2
+    }
+
+    /// The oldest message behind the window.
+    fn pop_paged(&mut self) -> Option<Taken> {
+        let taken = self.paged.as_mut()?.pages.pop_front()?;
+        self.account_taken(&taken);
+        self.forget_empty_pages();
+        Some(taken)
+    }
+
+    fn forget_empty_pages(&mut self) {
+        // While the pager is asked, the mark says so.
+        if self.paged.as_ref().is_some_and(|paged| paged.pages.is_empty() && !paged.asked) {
+            self.paged = None;
+        }
+    }
+
+    // ---- Accounts ----
+
+    fn account_taken(&mut self, taken: &Taken) {
+        match taken {
+            Taken::Held(delivery) => self.account(delivery, -1),
+            Taken::Stored(entry) => {
+                let in_memory = self.paged.as_ref().is_some_and(|paged| paged.store_in_memory);
+                self.account_entry(entry, in_memory, -1);
+            }
+        }
+    }
+
+    fn account_entry(&mut self, entry: &Entry, store_in_memory: bool, sign: i64) {
+        let bytes = i64::try_from(entry.size).unwrap_or(i64::MAX);
+        self.bytes = self.bytes.saturating_add_signed(if sign > 0 {
+            entry.size.cast_signed()
+        } else {
+            -entry.size.cast_signed()
+        });
+        let cost = entry_cost(entry, store_in_memory);
+        self.charged += Charge { budget: sign * cost, messages: sign, bytes: sign * bytes };
     }
 
     fn account(&mut self, delivery: &Delivery, sign: i64) {
@@ -317,3 +612,11 @@ impl Queue {
             Charge { budget: sign * entry, messages: sign * counted, bytes: sign * bytes };
     }
 }
+
+/// What a message that is not in the window costs the budget.
+fn entry_cost(entry: &Entry, store_in_memory: bool) -> i64 {
+    Budget::place_cost(Pages::ENTRY_BYTES, if store_in_memory { entry.size } else { 0 })
+}
+
+#[cfg(test)]
+mod tests;

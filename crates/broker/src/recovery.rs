@@ -1,39 +1,60 @@
 //! The start: sessions, queues, routes and retained messages as the store has them, before any listener opens.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use dunlin_codec::{Text, TextRules};
-use dunlin_session::{Delivery, Origin, Restored, Session, SessionExpiry, Subscription, Will};
+use dunlin_session::{
+    Delivery, Origin, Restored, Session, SessionExpiry, Subscription, SubscriptionIds, Will,
+};
 use dunlin_store::{
-    Change, Cursor, MessageHeader, MessageId, Meta, NamespaceNo, Publication, Report,
+    Change, MessageHeader, MessageId, Meta, NamespaceNo, Publication, Reader, Report,
     RetainedRecord, SessionKey, SessionNo, Store, StoreError, StoredSession, Target, UnixMillis,
     Visitor,
 };
 use dunlin_topics::{SharedFilter, SubscriptionFilter};
 use hashbrown::HashMap;
 
+use crate::clock::Clock;
 use crate::core::Core;
 use crate::mailbox::Mailbox;
 use crate::metrics::add;
+use crate::pager::READ_STEP;
+use crate::pages::{Entry as Place, Expiry, Item, Pages};
 use crate::persist::{Entry, Write};
+use crate::queue::Queue;
 use crate::retained::Retained;
 use crate::router::SubscriptionEntry;
 use crate::share::Group;
 
-/// Messages read from the store at a time.
-const READ_STEP: usize = 100;
+/// How often a long start says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Things seen between two looks at the clock.
+const PROGRESS_STEP: u64 = 4_096;
 
-/// What the store showed.
-#[derive(Debug, Default)]
+/// What the store showed: everything but the messages' contents, of which only their places in the queues are kept.
+#[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) meta: Option<Meta>,
-    pub(crate) report: Report,
-    sessions: Vec<StoredSession>,
-    /// Each with the targets that still wait for it.
-    messages: Vec<(MessageId, Vec<Target>)>,
+    report: Report,
+    sessions: Vec<Found>,
+    by_number: HashMap<SessionNo, usize>,
     retained: Vec<RetainedRecord>,
-    read: HashMap<MessageId, Arc<Publication>>,
+    /// When it began: expiries are counted from here.
+    clock: Clock,
+    /// Messages that may be on their way to one client at a time.
+    inflight_max: u64,
+    progress: Progress,
+}
+
+/// A session, and what waits for it.
+#[derive(Debug)]
+struct Found {
+    stored: StoredSession,
+    pages: Pages,
+    last_seq: u64,
+    /// The place of the first message that it still has to be sent.
+    first_here: Option<u64>,
 }
 
 impl Visitor for Recovered {
@@ -43,261 +64,304 @@ impl Visitor for Recovered {
 
     fn namespace(&mut self, _namespace: NamespaceNo, _name: &Text) {}
 
-    fn session(&mut self, session: StoredSession) {
-        self.sessions.push(session);
+    fn session(&mut self, stored: StoredSession) {
+        self.progress.saw(|seen| &mut seen.sessions);
+        let last_seq = stored.cursor.next_seq().saturating_sub(1);
+        self.by_number.insert(stored.session, self.sessions.len());
+        let pages = Pages::new(self.clock.monotonic);
+        self.sessions.push(Found { stored, pages, last_seq, first_here: None });
     }
 
     fn message(&mut self, message: &MessageHeader<'_>) {
-        self.messages.push((message.id, message.targets.to_vec()));
-    }
-
-    fn retained(&mut self, retained: RetainedRecord) {
-        self.retained.push(retained);
-    }
-}
-
-/// Reads everything that the store holds.
-pub(crate) fn read(store: &mut dyn Store) -> Result<Recovered, StoreError> {
-    let mut recovered = Recovered::default();
-    let report = store.recover(&mut recovered)?;
-    recovered.report = report;
-    let mut reader = store.reader();
-    let ids: Vec<MessageId> = recovered.messages.iter().map(|(id, _)| *id).collect();
-    for ids in ids.chunks(READ_STEP) {
-        reader.read(ids, &mut |id, publication| {
-            recovered.read.extend(publication.map(|publication| (id, publication)));
-        })?;
-    }
-    Ok(recovered)
-}
-
-/// Where the broker's clock stands against the store's.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    wall: UnixMillis,
-    monotonic: Instant,
-}
-
-impl Clock {
-    /// What is left of `interval` that began at `since`.
-    fn left(self, since: UnixMillis, interval: Duration) -> Duration {
-        interval.saturating_sub(self.wall.since(since))
-    }
-
-    fn at(self, moment: UnixMillis) -> Instant {
-        self.monotonic + moment.since(self.wall)
-    }
-}
-
-/// Puts it back in its places.
-pub(crate) fn restore(core: &Arc<Core>, recovered: Recovered) {
-    let now = UnixMillis::from(SystemTime::now());
-    // A clock that stands before the newest time in the store counts the time down as zero.
-    let wall = recovered.report.newest.map_or(now, |newest| newest.max(now));
-    let clock = Clock { wall, monotonic: Instant::now() };
-    if let Some(meta) = &recovered.meta {
-        core.namespace.registry.set_next_session_no(meta.next_session);
-        core.namespace.retained.set_last_number(meta.next_retained.saturating_sub(1));
-    }
-    for record in recovered.retained {
-        let expires_at = record.expires_at.map(|at| clock.at(at));
-        core.namespace.retained.restore(Retained {
-            message: record.message,
-            number: record.number,
-            expires_at,
-        });
-    }
-    let mut queues = Queues::default();
-    let (groups, clients): (Vec<StoredSession>, Vec<StoredSession>) = recovered
-        .sessions
-        .into_iter()
-        .partition(|session| matches!(session.key, SessionKey::Group(_)));
-    for session in groups {
-        queues.group(core, &session);
-    }
-    for session in clients {
-        queues.client(core, session, clock);
-    }
-    for (id, targets) in recovered.messages {
-        if let Some(publication) = recovered.read.get(&id) {
-            queues.message(core, publication, &targets, clock);
-        }
-    }
-    queues.forget_groups_without_members(core);
-}
-
-/// The restored queues, by their numbers.
-#[derive(Debug, Default)]
-struct Queues {
-    clients: HashMap<SessionNo, Client>,
-    groups: HashMap<SessionNo, Arc<Group>>,
-}
-
-#[derive(Debug)]
-struct Client {
-    mailbox: Arc<Mailbox>,
-    cursor: Cursor,
-    /// Messages from this place on cannot have been sent before the broker stopped: known with the first that is there,
-    /// since places before it may be those of messages that were never stored, ...
-    unsent_from: Option<u64>,
-    /// ... nor those that came later than this: the client was away.
-    away_since: Option<UnixMillis>,
-}
-
-impl Queues {
-    fn group(&mut self, core: &Arc<Core>, stored: &StoredSession) {
-        let SessionKey::Group(text) = &stored.key else { return };
-        let Ok(filter) = SharedFilter::parse(text.as_bytes(), TextRules::PERMISSIVE) else {
-            return;
-        };
-        let last_seq = stored.cursor.next_seq().saturating_sub(1);
-        let group = Arc::new(Group::restored(filter.clone(), stored.session, last_seq));
-        core.namespace.router.restore_group(&filter, Arc::clone(&group));
-        self.groups.insert(stored.session, group);
-    }
-
-    fn client(&mut self, core: &Arc<Core>, stored: StoredSession, clock: Clock) {
-        let SessionKey::Client(client_id) = stored.key else { return };
-        // Connected when the broker stopped: its connection ends now.
-        let since = stored.record.disconnected_at.unwrap_or(clock.wall);
-        let expiry = SessionExpiry::from_secs(stored.record.expiry_secs);
-        let expires_at = (!expiry.is_never()).then(|| {
-            clock.monotonic + clock.left(since, Duration::from_secs(expiry.as_secs().into()))
-        });
-        let will = stored
-            .record
-            .will
-            .map(|will| Will { message: will.message, delay_secs: will.delay_secs });
-        let will_at = will.as_ref().map(|will| {
-            let at =
-                clock.monotonic + clock.left(since, Duration::from_secs(will.delay_secs.into()));
-            expires_at.map_or(at, |end| at.min(end))
-        });
-        let subscriptions: Vec<(SubscriptionFilter, Subscription)> = stored
-            .subscriptions
-            .into_iter()
-            .filter_map(|(text, record)| {
-                let filter =
-                    SubscriptionFilter::parse(text.as_bytes(), TextRules::PERMISSIVE).ok()?;
-                Some((
-                    filter,
-                    Subscription {
-                        options: record.options,
-                        subscription_id: record.subscription_id,
-                    },
-                ))
-            })
-            .collect();
-        let session = Box::new(Session::restore(Restored {
-            client_id,
-            expiry,
-            will,
-            will_at,
-            expires_at,
-            subscriptions: subscriptions.clone(),
-            inbound: stored.inbound,
-            released: stored.cursor.released().collect(),
-        }));
-        let due = session.next_deadline().or(expires_at);
-        let mailbox = Arc::new(Mailbox::restored(
-            session,
-            stored.session,
-            &stored.record.owner,
-            stored.cursor.next_seq().saturating_sub(1),
-        ));
-        core.namespace.registry.restore(Arc::clone(&mailbox));
-        for (filter, subscription) in &subscriptions {
-            self.subscribe(core, &mailbox, filter, *subscription);
-        }
-        add(&core.counters.sessions_parked, 1);
-        if let Some(at) = due {
-            core.timers.schedule(at, &mailbox);
-        }
-        let away_since = stored.record.disconnected_at;
-        let client = Client { mailbox, cursor: stored.cursor, unsent_from: None, away_since };
-        self.clients.insert(stored.session, client);
-    }
-
-    fn subscribe(
-        &self,
-        core: &Arc<Core>,
-        mailbox: &Arc<Mailbox>,
-        filter: &SubscriptionFilter,
-        subscription: Subscription,
-    ) {
-        let options = subscription.options;
-        let entry = SubscriptionEntry {
-            qos: options.qos,
-            no_local: options.no_local,
-            retain_as_published: options.retain_as_published,
-            subscription_id: subscription.subscription_id,
-        };
-        core.namespace.router.subscribe(
-            filter,
-            mailbox,
-            entry,
-            |shared| core.make_group(shared),
-            || (),
-        );
-        add(&core.counters.subscriptions, 1);
-        if matches!(filter, SubscriptionFilter::Shared(_)) {
-            add(&core.counters.subscriptions_shared, 1);
-        }
-    }
-
-    fn message(
-        &mut self,
-        core: &Arc<Core>,
-        publication: &Publication,
-        targets: &[Target],
-        clock: Clock,
-    ) {
-        let expires_at = publication.expires_at.map(|at| clock.at(at));
-        for target in targets {
-            let delivery = |sent_before, origin| Delivery {
-                message: Arc::clone(&publication.message),
-                qos: target.qos,
-                retain: target.retain,
-                subscription_ids: target.subscription_ids.iter().copied().collect(),
-                seq: target.seq,
-                expires_at,
-                sent_before,
-                origin,
-            };
-            if let Some(group) = self.groups.get(&target.session) {
-                let origin = Origin::Shared { group: group.session_no.0, seq: target.seq };
-                group.restore(Delivery { seq: 0, ..delivery(false, origin) }, target.seq);
-            } else if let Some(client) =
-                self.clients.get_mut(&target.session).filter(|client| client.awaits(target))
-            {
-                let inflight_max = u64::from(core.config.limits.inflight_max);
-                client.unsent_from.get_or_insert(target.seq + inflight_max);
-                let sent_before = client.may_have_been_sent(target, publication.published_at);
-                core.charge(client.mailbox.restore(delivery(sent_before, Origin::Plain)));
+        self.progress.saw(|seen| &mut seen.messages);
+        let left = message.expires_at.map(|at| at.since(self.clock.wall));
+        for target in message.targets {
+            let found = self.by_number.get(&target.session);
+            if let Some(found) = found.and_then(|index| self.sessions.get_mut(*index)) {
+                found.last_seq = found.last_seq.max(target.seq);
+                if found.awaits(target) {
+                    found.queue(message, target, left, self.inflight_max);
+                }
             }
         }
     }
 
-    /// A group whose last member is gone ended with it; its record outlived the broker.
-    fn forget_groups_without_members(&self, core: &Arc<Core>) {
-        let ended = self.groups.values().filter(|group| group.is_empty());
-        let entries: Vec<Entry> = ended
-            .map(|group| Entry::change(Change::SessionEnded { session: group.session_no }))
-            .collect();
-        if !entries.is_empty() {
-            core.submit_later(Write::new(core, None, entries));
+    fn retained(&mut self, retained: RetainedRecord) {
+        self.progress.saw(|seen| &mut seen.retained);
+        self.retained.push(retained);
+    }
+}
+
+impl Found {
+    /// Whether the client still has to be sent this message: not acknowledged, and not at the point where only PUBREL is.
+    fn awaits(&self, target: &Target) -> bool {
+        let cursor = &self.stored.cursor;
+        !cursor.is_acknowledged(target.seq) && !cursor.is_released(target.seq)
+    }
+
+    fn queue(
+        &mut self,
+        message: &MessageHeader<'_>,
+        target: &Target,
+        left: Option<Duration>,
+        inflight_max: u64,
+    ) {
+        let first = *self.first_here.get_or_insert(target.seq);
+        let entry = Place {
+            id: message.id,
+            seq: target.seq,
+            size: message.size,
+            expiry: Expiry::Never,
+            sent_before: self.may_have_been_sent(
+                target,
+                first + inflight_max,
+                message.published_at,
+            ),
+        };
+        match left {
+            Some(left) => self.pages.push_expiring(entry, left),
+            None => self.pages.push(entry),
+        }
+    }
+
+    /// Beyond as many messages as may be on their way nothing has been sent, nor anything that came when the client was away.
+    /// They are counted from the first that is here: places before it may be those of messages that were never stored.
+    fn may_have_been_sent(
+        &self,
+        target: &Target,
+        unsent_from: u64,
+        published_at: UnixMillis,
+    ) -> bool {
+        let away_since = self.stored.record.disconnected_at;
+        target.seq < unsent_from && away_since.is_none_or(|since| published_at <= since)
+    }
+}
+
+/// Says how far a long start is.
+#[derive(Debug)]
+struct Progress {
+    seen: Seen,
+    until_look: u64,
+    said: Instant,
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    sessions: u64,
+    messages: u64,
+    retained: u64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { seen: Seen::default(), until_look: PROGRESS_STEP, said: Instant::now() }
+    }
+
+    fn saw(&mut self, count: impl FnOnce(&mut Seen) -> &mut u64) {
+        *count(&mut self.seen) += 1;
+        self.until_look -= 1;
+        if self.until_look > 0 {
+            return;
+        }
+        self.until_look = PROGRESS_STEP;
+        if self.said.elapsed() >= PROGRESS_EVERY {
+            self.said = Instant::now();
+            let Seen { sessions, messages, retained } = self.seen;
+            tracing::info!(event = "restoring", sessions, messages, retained, "reading the store");
         }
     }
 }
 
-impl Client {
-    fn may_have_been_sent(&self, target: &Target, published_at: UnixMillis) -> bool {
-        self.unsent_from.is_none_or(|from| target.seq < from)
-            && self.away_since.is_none_or(|since| published_at <= since)
-    }
+/// Reads everything that the store holds, but no message's content.
+pub(crate) fn read(store: &mut dyn Store, inflight_max: u16) -> Result<Recovered, StoreError> {
+    let mut recovered = Recovered {
+        meta: None,
+        report: Report::default(),
+        sessions: Vec::new(),
+        by_number: HashMap::new(),
+        retained: Vec::new(),
+        clock: Clock::now(None),
+        inflight_max: inflight_max.into(),
+        progress: Progress::new(),
+    };
+    recovered.report = store.recover(&mut recovered)?;
+    Ok(recovered)
+}
 
-    /// Whether the client still has to be sent this message: not acknowledged, and not at the point where only PUBREL is.
-    fn awaits(&self, target: &Target) -> bool {
-        !self.cursor.is_acknowledged(target.seq) && !self.cursor.is_released(target.seq)
+/// Puts it back in its places.
+pub(crate) fn restore(
+    core: &Arc<Core>,
+    recovered: Recovered,
+    reader: &mut dyn Reader,
+) -> Result<(), StoreError> {
+    let Recovered { meta, report, sessions, by_number, retained, clock: begun, .. } = recovered;
+    drop(by_number);
+    // A clock that stands before the newest time in the store counts the time down as zero.
+    let clock = Clock::now(report.newest);
+    let ahead = report.newest.map_or(Duration::ZERO, |newest| newest.since(begun.wall));
+    let base = begun.monotonic.checked_sub(ahead).unwrap_or(begun.monotonic);
+    if let Some(meta) = &meta {
+        core.namespace.registry.set_next_session_no(meta.next_session);
+        core.namespace.retained.set_last_number(meta.next_retained.saturating_sub(1));
+    }
+    for record in retained {
+        let expires_at = record.expires_at.and_then(|at| clock.at(at));
+        core.namespace.retained.restore(Retained {
+            message: core.own_message(record.message),
+            number: record.number,
+            expires_at,
+        });
+    }
+    let (groups, clients): (Vec<Found>, Vec<Found>) =
+        sessions.into_iter().partition(|found| matches!(found.stored.key, SessionKey::Group(_)));
+    let mut queued = Vec::new();
+    for found in groups {
+        queued.extend(group(core, found));
+    }
+    for found in clients {
+        client(core, found, clock, base);
+    }
+    for (group, pages) in &queued {
+        fill(core, group, pages, reader, clock)?;
+    }
+    forget_groups_without_members(core, queued.iter().map(|(group, _)| group));
+    Ok(())
+}
+
+fn group(core: &Arc<Core>, found: Found) -> Option<(Arc<Group>, Pages)> {
+    let SessionKey::Group(text) = &found.stored.key else { return None };
+    let filter = SharedFilter::parse(text.as_bytes(), TextRules::PERMISSIVE).ok()?;
+    let group = Arc::new(Group::restored(filter.clone(), found.stored.session, found.last_seq));
+    core.namespace.router.restore_group(&filter, Arc::clone(&group));
+    Some((group, found.pages))
+}
+
+/// Reads the messages of a group, which waits in memory, bounded by its own limits.
+fn fill(
+    core: &Arc<Core>,
+    group: &Group,
+    pages: &Pages,
+    reader: &mut dyn Reader,
+    clock: Clock,
+) -> Result<(), StoreError> {
+    let places: Vec<(MessageId, u64)> = pages
+        .iter()
+        .filter_map(|item| match item {
+            Item::Stored(place) => Some((place.id, place.seq)),
+            Item::Held(_) => None,
+        })
+        .collect();
+    for places in places.chunks(READ_STEP) {
+        let ids: Vec<MessageId> = places.iter().map(|(id, _)| *id).collect();
+        let mut places = places.iter();
+        reader.read(&ids, &mut |_, publication| {
+            let place = places.next();
+            if let (Some((_, seq)), Some(publication)) = (place, publication) {
+                let Publication { message, expires_at, .. } = Arc::unwrap_or_clone(publication);
+                let message = core.own_message(message);
+                group.restore(Delivery {
+                    qos: message.qos,
+                    message,
+                    retain: false,
+                    subscription_ids: SubscriptionIds::new(),
+                    seq: 0,
+                    expires_at: expires_at.and_then(|at| clock.at(at)),
+                    sent_before: false,
+                    origin: Origin::Shared { group: group.session_no.0, seq: *seq },
+                });
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn client(core: &Arc<Core>, found: Found, clock: Clock, base: Instant) {
+    let Found { stored, mut pages, last_seq, .. } = found;
+    let SessionKey::Client(client_id) = stored.key else { return };
+    // Connected when the broker stopped: its connection ends now.
+    let since = stored.record.disconnected_at.unwrap_or(clock.wall);
+    let expiry = SessionExpiry::from_secs(stored.record.expiry_secs);
+    let expires_at = (!expiry.is_never())
+        .then(|| clock.monotonic + clock.left(since, Duration::from_secs(expiry.as_secs().into())));
+    let will =
+        stored.record.will.map(|will| Will { message: will.message, delay_secs: will.delay_secs });
+    let will_at = will.as_ref().map(|will| {
+        let at = clock.monotonic + clock.left(since, Duration::from_secs(will.delay_secs.into()));
+        expires_at.map_or(at, |end| at.min(end))
+    });
+    let subscriptions: Vec<(SubscriptionFilter, Subscription)> = stored
+        .subscriptions
+        .into_iter()
+        .filter_map(|(text, record)| {
+            let filter = SubscriptionFilter::parse(text.as_bytes(), TextRules::PERMISSIVE).ok()?;
+            let (options, subscription_id) = (record.options, record.subscription_id);
+            Some((filter, Subscription { options, subscription_id }))
+        })
+        .collect();
+    let session = Box::new(Session::restore(Restored {
+        client_id,
+        expiry,
+        will,
+        will_at,
+        expires_at,
+        subscriptions: subscriptions.clone(),
+        inbound: stored.inbound,
+        released: stored.cursor.released().collect(),
+    }));
+    let due = session.next_deadline().or(expires_at);
+    pages.set_base(base);
+    let queue = Queue::restored(pages, core.window().store_in_memory);
+    let owner = &stored.record.owner;
+    let (mailbox, charge) = Mailbox::restored(session, stored.session, owner, queue, last_seq);
+    let mailbox = Arc::new(mailbox);
+    core.charge(charge);
+    core.namespace.registry.restore(Arc::clone(&mailbox));
+    for (filter, subscription) in &subscriptions {
+        subscribe(core, &mailbox, filter, *subscription);
+    }
+    add(&core.counters.sessions_parked, 1);
+    if let Some(at) = due {
+        core.timers.schedule(at, &mailbox);
+    }
+}
+
+fn subscribe(
+    core: &Arc<Core>,
+    mailbox: &Arc<Mailbox>,
+    filter: &SubscriptionFilter,
+    subscription: Subscription,
+) {
+    let options = subscription.options;
+    let entry = SubscriptionEntry {
+        qos: options.qos,
+        no_local: options.no_local,
+        retain_as_published: options.retain_as_published,
+        subscription_id: subscription.subscription_id,
+    };
+    core.namespace.router.subscribe(
+        filter,
+        mailbox,
+        entry,
+        |shared| core.make_group(shared),
+        || (),
+    );
+    add(&core.counters.subscriptions, 1);
+    if matches!(filter, SubscriptionFilter::Shared(_)) {
+        add(&core.counters.subscriptions_shared, 1);
+    }
+}
+
+/// A group whose last member is gone ended with it; its record outlived the broker.
+fn forget_groups_without_members<'a>(
+    core: &Arc<Core>,
+    groups: impl Iterator<Item = &'a Arc<Group>>,
+) {
+    let ended = groups.filter(|group| group.is_empty());
+    let entries: Vec<Entry> = ended
+        .map(|group| Entry::change(Change::SessionEnded { session: group.session_no }))
+        .collect();
+    if !entries.is_empty() {
+        core.submit_later(Write::new(core, None, entries));
     }
 }

@@ -27,6 +27,7 @@ use crate::janitor::{self, Timers};
 use crate::listen::{self, BoundListener, Listener};
 use crate::local::{self, PublishError, SubscribeError, SubscribeOptions, Subscription};
 use crate::metrics::{Counters, DropReason, Metrics};
+use crate::pager::Pager;
 use crate::policy::Authenticator;
 use crate::recovery;
 use crate::registry::Registry;
@@ -153,7 +154,8 @@ impl Builder {
         config.limits.packet_bytes_max_before_connect = before_connect;
         let mut store = store.unwrap_or_else(|| Box::new(MemoryStore::new()));
         let keeps_wills = store.outlives_process();
-        let recovered = recovery::read(&mut *store)?;
+        let recovered = recovery::read(&mut *store, config.limits.inflight_max)?;
+        let mut reader = store.reader();
         let next_message =
             recovered.meta.as_ref().map_or(MessageId::FIRST, |meta| meta.next_message);
         let bound = bind(&config)?;
@@ -169,8 +171,10 @@ impl Builder {
             failed.send_replace(true);
         })
         .map_err(ServerError::Thread)?;
-        let core = core(config, hooks, authenticators, committer, closing);
-        recovery::restore(&core, recovered);
+        let pager = Pager::new(!keeps_wills);
+        let core = core(config, hooks, authenticators, committer, pager, closing);
+        recovery::restore(&core, recovered, &mut *reader)?;
+        core.pager.start(&core, reader).map_err(ServerError::Thread)?;
         let listeners = serve(&core, bound);
         Ok(Broker { core, addresses: listeners, keeps_wills })
     }
@@ -206,6 +210,7 @@ fn core(
     hooks: Arc<dyn Hooks>,
     authenticators: Vec<Arc<dyn Authenticator>>,
     committer: Committer<crate::persist::Write>,
+    pager: Pager,
     closing: watch::Sender<bool>,
 ) -> Arc<Core> {
     let memory_max = config.limits.memory_bytes_max.unwrap_or_else(default_max);
@@ -232,6 +237,7 @@ fn core(
         committer,
         backlog: Backlog::default(),
         holding: Holding::default(),
+        pager,
         runtime: Handle::current(),
         timers: Timers::default(),
         closing,
@@ -350,7 +356,7 @@ impl Broker {
     /// Whether the store has failed, so that nothing more can be acknowledged.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.core.committer.has_failed()
+        self.core.committer.has_failed() || self.core.pager.has_failed()
     }
 
     /// Waits until every connection has published its will, and a little longer so that the wills reach their receivers.
@@ -384,7 +390,10 @@ impl Broker {
         if tokio::time::timeout(drain, core.tasks.wait()).await.is_err() {
             tracing::warn!(event = "shutdown_forced", "some connections did not drain in time");
         }
-        let closing = tokio::task::spawn_blocking(move || core.committer.shutdown());
+        let closing = tokio::task::spawn_blocking(move || {
+            core.pager.stop();
+            core.committer.shutdown()
+        });
         closing.await.unwrap_or(Err(StoreError::Stopped))
     }
 }

@@ -177,9 +177,8 @@ impl Group {
     }
 
     /// Puts a message back that waited here before a restart, whatever the bounds: it was accepted.
-    pub(crate) fn restore(&self, delivery: Delivery, seq: u64) {
+    pub(crate) fn restore(&self, delivery: Delivery) {
         let mut state = self.state.lock();
-        state.last_seq = state.last_seq.max(seq);
         state.bytes += delivery.message.size();
         state.queue.push_back(delivery);
         self.waiting.store(true, Ordering::Release);

@@ -47,6 +47,9 @@ impl Driver {
         let settled = std::mem::take(&mut self.settled);
         let wants = Wants { lane: room, quota, settled, limits: &core.config.limits };
         mailbox.collect(cx, wants, collected);
+        if collected.asks {
+            self.core.pager.ask(&mailbox);
+        }
         self.core.charge(collected.charge);
         self.writer.append(collected.lane.head(), std::mem::take(&mut collected.tally));
         while let Some((delivery, mut behind)) = collected.lane.pop() {
