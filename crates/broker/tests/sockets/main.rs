@@ -24,6 +24,7 @@ mod levels;
 mod limits;
 mod listeners;
 mod overflow;
+mod paging;
 mod progress;
 mod qos;
 mod regressions;

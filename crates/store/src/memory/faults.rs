@@ -40,6 +40,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     delay: Duration,
+    read_delay: Duration,
     held: bool,
     full: bool,
     /// Commits that wait because of `held`.
@@ -53,6 +54,11 @@ impl Faults {
     /// Lets every commit from now on take `delay` longer.
     pub fn delay(&self, delay: Duration) {
         self.lock().delay = delay;
+    }
+
+    /// Lets every read from now on take `delay` longer.
+    pub fn delay_reads(&self, delay: Duration) {
+        self.lock().read_delay = delay;
     }
 
     /// Lets no commit through until [`Faults::release`].
@@ -132,6 +138,10 @@ impl Faults {
     }
 
     pub(super) fn before_read(&self) -> Result<(), StoreError> {
+        let delay = self.lock().read_delay;
+        if !delay.is_zero() {
+            thread::sleep(delay);
+        }
         self.lock().read_failures.pop_front().map_or(Ok(()), |failure| Err(failure.into()))
     }
 
