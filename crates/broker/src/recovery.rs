@@ -222,7 +222,7 @@ pub(crate) fn restore(
     for found in clients {
         client(core, found, clock, base);
     }
-    for (group, pages) in &queued {
+    for (group, pages) in queued.iter().filter(|(group, _)| !group.is_empty()) {
         fill(core, group, pages, reader, clock)?;
     }
     forget_groups_without_members(core, queued.iter().map(|(group, _)| group));

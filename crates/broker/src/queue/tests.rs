@@ -21,6 +21,10 @@ impl Random {
         self.0 % bound
     }
 
+    fn size(&mut self, bound: u64) -> usize {
+        usize::try_from(self.below(bound)).expect("a small number")
+    }
+
     fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
@@ -69,10 +73,10 @@ impl Case {
     fn new(seed: u64, overflow: Overflow, mixed: bool) -> Self {
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let limits = Limits {
-            queue_messages_max: 5 + random.below(60) as usize,
-            queue_bytes_max: 500 + random.below(20_000) as usize,
-            queue_memory_messages_max: 1 + random.below(12) as usize,
-            queue_memory_bytes_max: 1 + random.below(3_000) as usize,
+            queue_messages_max: 5 + random.size(60),
+            queue_bytes_max: 500 + random.size(20_000),
+            queue_memory_messages_max: 1 + random.size(12),
+            queue_memory_bytes_max: 1 + random.size(3_000),
             overflow,
             ..Limits::default()
         };
@@ -102,7 +106,7 @@ impl Case {
     }
 
     fn message(&mut self) -> Known {
-        let payload = vec![b'x'; self.random.below(900) as usize];
+        let payload = vec![b'x'; self.random.size(900)];
         let expires_at = match self.random.below(6) {
             // Its time has passed already.
             0 => Some(self.begun),
