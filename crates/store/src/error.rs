@@ -10,8 +10,8 @@ pub enum StoreError {
     #[error("the store is full")]
     Full,
     /// Reading or writing failed. What was written is not known, so nothing may be acknowledged any more.
-    #[error("the store cannot be read or written")]
-    Io(#[from] io::Error),
+    #[error("the store cannot be read or written: {0}")]
+    Io(io::Error),
     /// The store holds something that it never wrote.
     #[error("the store is damaged: {0}")]
     Corrupt(Box<str>),
@@ -26,6 +26,12 @@ pub enum StoreError {
     /// The committer ended by a panic: a bug, here or in a submission. Nothing more is acknowledged.
     #[error("the committer of the store has stopped")]
     Stopped,
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl StoreError {

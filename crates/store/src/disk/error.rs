@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::ffi;
+
 use crate::error::StoreError;
 
 /// Why a store on disk was not opened. Nothing in it was changed.
@@ -110,33 +112,63 @@ impl OpenError {
 }
 
 /// Which file, which record, and what to do.
-pub(super) fn damage(file: &Path, what: &str, more: u64) -> String {
-    let more = match more {
-        0 => String::new(),
-        1 => ", and 1 other record is wrong".to_owned(),
-        more => format!(", and {more} other records are wrong"),
-    };
+fn damage(file: &Path, what: &str, more: u64) -> String {
     format!(
-        "{}: {what}{more}. Nothing was changed. Restore a backup; or look at all of it with `dunlin store check`, and \
-         start once with --salvage, which puts the damaged files aside and lists what is lost",
-        file.display()
+        "{}: {}. Nothing was changed. Restore a backup; or look at all of it with `dunlin store check`, and start once \
+         with --salvage, which puts the damaged files aside and lists what is lost",
+        file.display(),
+        counted(what, more)
     )
+}
+
+/// The first thing that is wrong, and how many others are.
+pub(super) fn counted(what: &str, more: u64) -> String {
+    match more {
+        0 => what.to_owned(),
+        1 => format!("{what}, and 1 other record is wrong"),
+        more => format!("{what}, and {more} other records are wrong"),
+    }
 }
 
 /// What SQLite says, as what follows from it.
 pub(super) fn store_error(error: rusqlite::Error) -> StoreError {
     use rusqlite::ErrorCode;
-    use rusqlite::ffi::{SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMSIZE};
     let rusqlite::Error::SqliteFailure(cause, _) = &error else {
         return StoreError::Io(io::Error::other(error));
     };
     // The index of the log grows in memory that the disk has to have room for.
-    let no_room = [SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_SHMMAP].contains(&cause.extended_code);
+    let no_room =
+        [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP].contains(&cause.extended_code);
     if cause.code == ErrorCode::DiskFull || no_room {
         StoreError::Full
     } else if matches!(cause.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) {
         StoreError::Corrupt(error.to_string().into())
     } else {
-        StoreError::Io(io::Error::other(error))
+        let doing = doing(cause.extended_code);
+        StoreError::Io(io::Error::other(format!(
+            "{error}{doing} (SQLite code {})",
+            cause.extended_code
+        )))
+    }
+}
+
+/// What the system refused.
+fn doing(extended_code: i32) -> &'static str {
+    match extended_code {
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC => " when it was synced to the disk",
+        ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_TRUNCATE => " when it was written",
+        ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => " when it was read",
+        _ => "",
+    }
+}
+
+/// The error with the file that it is about, where it does not say so itself.
+pub(super) fn about(file: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Io(error) => {
+            StoreError::Io(io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+        }
+        StoreError::Corrupt(what) => StoreError::Corrupt(damage(file, &what, 0).into()),
+        other @ (StoreError::Full | StoreError::Stalled { .. } | StoreError::Stopped) => other,
     }
 }

@@ -38,6 +38,7 @@ pub use error::OpenError;
 pub use salvage::Salvaged;
 pub use tools::{BackedUp, Checked, Stats, backup, check, repair, stats};
 
+use error::about;
 use folder::{Folder, Witness};
 use index::Index;
 use read::DiskReader;
@@ -104,7 +105,7 @@ impl DiskStore {
         let folder = Folder::open(folder)?;
         let salvaged = if options.salvage { salvage::salvage_if_damaged(&folder)? } else { None };
         let needed = options.ballast_bytes;
-        let ballast_gone = !folder.has_ballast(needed) && folder.take_ballast(needed).is_err();
+        let mut ballast_gone = !folder.has_ballast(needed) && folder.take_ballast(needed).is_err();
         // A store that is there is opened on a full disk too: to be drained.
         if ballast_gone && !folder.database().exists() {
             return Err(OpenError::NoRoom {
@@ -117,7 +118,17 @@ impl DiskStore {
             .map_err(|error| OpenError::Folder { path: folder.wal(), error })?;
         folder.make_database()?;
         let mut witness = folder.witness()?;
-        let writer = Writer::open(&folder.database(), true)?;
+        let writer = match Writer::open(&folder.database(), true) {
+            // To be drained it must be opened, and that too takes room for a log.
+            Err(OpenError::Store { error: StoreError::Full, .. }) if !ballast_gone => {
+                ballast_gone = true;
+                folder
+                    .drop_ballast()
+                    .map_err(|error| OpenError::Folder { path: folder.path().to_owned(), error })?;
+                Writer::open(&folder.database(), true)?
+            }
+            writer => writer?,
+        };
         let state = survey::state_beside(&folder, &writer.connection, &mut witness, &tail)?;
         let mut store = Self {
             upkeep: upkeep::Upkeep::new(state.last, ballast_gone),
@@ -173,7 +184,7 @@ impl DiskStore {
 
 impl Store for DiskStore {
     fn recover(&mut self, visitor: &mut dyn Visitor) -> Result<Report, StoreError> {
-        self.load(visitor)
+        self.load(visitor).map_err(|error| about(&self.folder.database(), error))
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -181,7 +192,7 @@ impl Store for DiskStore {
         if matches!(written, Err(StoreError::Full)) {
             self.found_full();
         }
-        written
+        written.map_err(|error| about(&self.folder.database(), error))
     }
 
     fn reader(&self) -> Box<dyn Reader> {
@@ -193,7 +204,7 @@ impl Store for DiskStore {
     }
 
     fn look_after(&mut self, idle: bool) -> Result<Option<Duration>, StoreError> {
-        self.keep_up(idle, Instant::now())
+        self.keep_up(idle, Instant::now()).map_err(|error| about(&self.folder.database(), error))
     }
 
     fn status(&self) -> Arc<StoreStatus> {
@@ -201,7 +212,7 @@ impl Store for DiskStore {
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
-        self.write_all_out()
+        self.write_all_out().map_err(|error| about(&self.folder.database(), error))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dunlin_codec::TopicName;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::error::{damage, store_error};
+use super::error::{about, store_error};
 use super::layout::{header, publication, retained};
 use super::schema::open_reader;
 use crate::backend::{Reader, RetainedRecord};
@@ -32,13 +32,6 @@ impl DiskReader {
         }
         self.connection.as_ref().ok_or(StoreError::Stopped)
     }
-
-    fn damaged(&self, error: StoreError) -> StoreError {
-        if let StoreError::Corrupt(what) = error {
-            return StoreError::Corrupt(damage(&self.file, &what, 0).into());
-        }
-        error
-    }
 }
 
 impl Reader for DiskReader {
@@ -58,7 +51,7 @@ impl Reader for DiskReader {
             outcome = read_one(connection, id).map(|found| read.push((id, found.map(Arc::new))));
         }
         let ended = connection.execute_batch("COMMIT").map_err(store_error);
-        let outcome = outcome.and(ended).map_err(|error| self.damaged(error));
+        let outcome = outcome.and(ended).map_err(|error| about(&self.file, error));
         for (id, found) in read {
             each(id, found);
         }
@@ -86,7 +79,7 @@ impl Reader for DiskReader {
             Some(record) => Ok(Some(record)),
             None => {
                 let what = format!("the retained message of {:?} is wrong", topic.as_str());
-                Err(self.damaged(StoreError::Corrupt(what.into())))
+                Err(about(&self.file, StoreError::Corrupt(what.into())))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The start: the tables, shown to a visitor, and what is kept of them in memory.
 
 use super::DiskStore;
-use super::error::damage;
+use super::error::counted;
 use super::survey::{SMALL_BODY, survey};
 use crate::backend::{Report, Visitor};
 use crate::error::StoreError;
@@ -13,14 +13,9 @@ impl DiskStore {
         if self.index.has_dirty() {
             self.write_cursors_out()?;
         }
-        let file = self.folder.database();
-        let damaged = |what: &str, more| StoreError::Corrupt(damage(&file, what, more).into());
-        let seen = match survey(&self.writer.connection, &self.state, SMALL_BODY, visitor) {
-            Err(StoreError::Corrupt(what)) => return Err(damaged(&what, 0)),
-            seen => seen?,
-        };
+        let seen = survey(&self.writer.connection, &self.state, SMALL_BODY, visitor)?;
         if let Some((what, more)) = seen.findings.first() {
-            return Err(damaged(&what, more));
+            return Err(StoreError::Corrupt(counted(&what, more).into()));
         }
         self.index = seen.index;
         // No submission is older than the start, so nothing can bring back what was removed before.
