@@ -163,7 +163,7 @@ impl Entry {
     fn prepare(&mut self, to: &mut Preparing<'_>) {
         match self {
             Self::Publish(entry) => {
-                entry.refused = to.room == StoreRoom::NoMessages && entry.takes_room()
+                entry.refused = to.room == StoreRoom::NoMessages && entry.takes_room(to)
                     || to.holding().zip(entry.line).is_some_and(|(held, line)| held.has_line(line));
                 if !entry.refused {
                     entry.prepare(to);
@@ -563,25 +563,17 @@ impl PublishEntry {
     }
 
     fn prepare(&mut self, to: &mut Preparing<'_>) {
-        let Preparing { now, monotonic, broker_level, .. } = *to;
+        let Preparing { now, monotonic, .. } = *to;
         let expires_at =
             self.expires_at.map(|at| now.after(at.saturating_duration_since(monotonic)));
-        // What waits in a group's stored queue has to be there to be handed over; a will that is taken from the store is
-        // part of a session's state.
-        let mut level = self.level;
-        if !self.groups.is_empty() {
-            level = level.max(Durability::Os);
-        }
-        if self.will_of.is_some() {
-            level = level.max(broker_level);
-        }
+        let mut level = self.level_needed(to);
         let mut targets = Vec::with_capacity(self.targets.len() + self.groups.len());
         for group in std::mem::take(&mut self.groups) {
             self.place(group, &mut targets);
         }
         targets.extend(self.targets.iter_mut().filter_map(QueueTarget::number));
-        let copies = self.targets.iter().map(|target| target.delivery.qos);
-        level = copies.fold(level, |level, qos| to.with_packet_ids(level, qos));
+        // Members of groups are among them now.
+        level = level.max(self.level_needed(to));
         let batch = &mut *to.batch;
         batch.require(level);
         // [MQTT-4.3.3-8] The id of a QoS 2 message is stored with it.
@@ -660,10 +652,26 @@ impl PublishEntry {
         self.token.map(|(token, reason)| Notice::Routed { token, reason })
     }
 
+    /// How durable it has to be, by itself and for the sake of what it is written with.
+    fn level_needed(&self, to: &Preparing<'_>) -> Durability {
+        let mut level = self.level;
+        // What waits in a group's stored queue has to be there to be handed over.
+        if !self.groups.is_empty() {
+            level = level.max(Durability::Os);
+        }
+        // A will that is taken from the store is part of a session's state.
+        if self.will_of.is_some() {
+            level = level.max(to.broker_level);
+        }
+        let copies = self.targets.iter().map(|target| target.delivery.qos);
+        copies.fold(level, |level, qos| to.with_packet_ids(level, qos))
+    }
+
     /// Whether it leaves more in the store than was there before.
-    fn takes_room(&self) -> bool {
+    fn takes_room(&self, to: &Preparing<'_>) -> bool {
         let retains = self.retained.is_some() && !self.message.payload.is_empty();
-        retains || self.inbound.is_some() || !self.targets.is_empty() || !self.groups.is_empty()
+        let queues = !self.targets.is_empty() || !self.groups.is_empty();
+        retains || self.inbound.is_some() || queues && self.level_needed(to) > Durability::Memory
     }
 
     /// Its places in all queues are free again.

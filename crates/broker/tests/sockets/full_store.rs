@@ -1,6 +1,6 @@
 //! A store without room for messages: who is told, who is held back, and what goes on.
 
-use dunlin_broker::{PublishError, StoreFull};
+use dunlin_broker::{Durability, PublishError, StoreFull};
 use dunlin_store::MemoryStore;
 
 use crate::support::*;
@@ -232,6 +232,21 @@ async fn all_else_goes_on_while_the_store_is_full(version: Version) {
     fresh.assert_session_present(true);
     fresh.expect_and_acknowledge(publish("b", "3").qos(QOS1)).await;
     fresh.expect_nothing().await;
+}
+
+versions!(what_the_store_need_not_hold_goes_on_while_it_is_full: V3_1_1, V5);
+// [MQTT-4.3.2-4] [MQTT-4.3.2-2 @3.1.1] A message at the lowest level asks for no room.
+async fn what_the_store_need_not_hold_goes_on_while_it_is_full(version: Version) {
+    let disk = MemoryStore::new();
+    let server = Server::on_with(&disk, |config| config.durability = Durability::Memory).await;
+    let mut durable = server.connect(connect(version, "durable").kept()).await;
+    durable.subscribe("a", QOS2).await;
+    let mut publisher = server.connect(connect(version, "publisher")).await;
+    disk.faults().full(true);
+    for qos in [QOS1, QOS2] {
+        publisher.publish(publish("a", "x").qos(qos)).await;
+        durable.expect_and_acknowledge(publish("a", "x").qos(qos)).await;
+    }
 }
 
 versions!(a_will_waits_for_room_and_goes_out_once: V3_1, V3_1_1, V5);
