@@ -26,8 +26,8 @@ use crate::share::{Group, Member};
 
 /// What one wait for the store may cost beside its messages, for the committer's bounds.
 const ENTRY_BYTES: usize = 128;
-/// Bytes of held messages that are tried in one batch.
-const TRIED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a line that are tried together; a larger message is tried alone.
+const TRIED_BYTES_MAX: usize = 256 * 1024;
 
 /// One submission.
 #[derive(Debug)]
@@ -152,11 +152,11 @@ impl Entry {
                 let copies = entry.targets.len() + entry.groups.len();
                 ENTRY_BYTES + entry.message.size() + copies * size_of::<QueueTarget>()
             }
-            Self::Change { .. }
-            | Self::HandOver { .. }
-            | Self::GiveBack { .. }
-            | Self::Again { .. }
-            | Self::Left(_) => ENTRY_BYTES,
+            // What it may take from its line.
+            Self::Again { .. } => ENTRY_BYTES + TRIED_BYTES_MAX,
+            Self::Change { .. } | Self::HandOver { .. } | Self::GiveBack { .. } | Self::Left(_) => {
+                ENTRY_BYTES
+            }
         }
     }
 
@@ -363,15 +363,15 @@ impl Submission for Write {
             core: &core,
             owner: self.owner.as_ref(),
             result,
-            asked: self.done.is_some(),
+            asked: false,
             complete: result == Finished::Durable,
             arrivals: Arrivals::default(),
             notices: Vec::new(),
             kept: Vec::new(),
         };
-        for entry in self.first.into_iter().chain(self.entries) {
-            finishing.entry(entry);
-        }
+        self.first.into_iter().for_each(|entry| finishing.entry(entry));
+        finishing.asked = self.done.is_some();
+        self.entries.into_iter().for_each(|entry| finishing.entry(entry));
         let Finishing { complete, arrivals, notices, kept, .. } = finishing;
         arrivals.post(&core);
         core.hold(None, None, kept);

@@ -303,11 +303,18 @@ versions!(changes_that_nobody_waits_for_are_tried_again: V3_1, V3_1_1, V5);
 async fn changes_that_nobody_waits_for_are_tried_again(version: Version) {
     let (disk, server, mut durable) = Server::with_durable_subscriber(version).await;
     server.publish(publish("a", "1").qos(QOS1)).await;
+    let commits = disk.faults().commits();
     disk.faults().fail_next(Failure::Full);
     disk.faults().fail_next(Failure::Full);
     durable.expect_and_acknowledge(publish("a", "1").qos(QOS1)).await;
     eventually("the store to refuse", || server.metrics().store_failures == 2).await;
-    let commits = disk.faults().commits();
+    // Whoever takes them along may fail too.
+    disk.faults().fail_next(Failure::Full);
+    disk.faults().fail_next(Failure::Full);
+    let mut other = server.dial(version).await;
+    other.send(connect(version, "other").kept()).await;
+    other.answered().await;
+    eventually("the store to refuse", || server.metrics().store_failures == 4).await;
     eventually("another try", || disk.faults().commits() > commits).await;
     let after_crash = Server::on(&disk.image()).await;
     let mut again = after_crash.connect(connect(version, "durable").kept()).await;
@@ -318,7 +325,7 @@ async fn changes_that_nobody_waits_for_are_tried_again(version: Version) {
     disk.faults().fail_next(Failure::Full);
     disk.faults().fail_next(Failure::Full);
     server.lose(durable).await;
-    eventually("the store to refuse", || server.metrics().store_failures == 4).await;
+    eventually("the store to refuse", || server.metrics().store_failures == 6).await;
     let mut clean = server.connect(connect(version, "durable").clean(true)).await;
     clean.ping().await;
     let after_crash = Server::on(&disk.image()).await;
