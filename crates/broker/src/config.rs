@@ -550,6 +550,7 @@ mod tests {
         // [MQTT-4.9.0-1]
         refused("limits.receive_maximum", |config| config.limits.receive_maximum = 0);
         refused("limits.connections_max", |config| config.limits.connections_max = Some(0));
+        refused("limits.wills_per_second_max", |config| config.limits.wills_per_second_max = 0);
         refused("limits.queue_messages_max", |config| config.limits.queue_messages_max = 0);
         refused("limits.queue_memory_bytes_max", |config| config.limits.queue_memory_bytes_max = 0);
         refused("limits.qos0_lane_bytes_hard", |config| config.limits.qos0_lane_bytes_hard = 1);

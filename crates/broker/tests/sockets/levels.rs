@@ -358,6 +358,28 @@ async fn acknowledgements_of_one_read_are_one_change(version: Version) {
     assert!(witness.changes() <= 5, "{} changes", witness.changes());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_metrics_tell_of_the_store() {
+    let (disk, server, _durable) = Server::with_durable_subscriber(Version::V5).await;
+    disk.faults().delay(Duration::from_millis(30));
+    server.publish(publish("a", "x").qos(QOS1)).await;
+    disk.faults().delay(Duration::ZERO);
+    let metrics = server.metrics();
+    assert_eq!(metrics.store_commits, disk.faults().commits());
+    assert!(metrics.store_commit_max_micros >= 30_000, "{metrics:?}");
+    assert!(metrics.store_commit_p50_micros <= metrics.store_commit_p99_micros, "{metrics:?}");
+    disk.faults().hold();
+    let mut publisher = server.connect(connect(Version::V5, "publisher")).await;
+    publisher.send(publish("a", "held").qos(QOS1).id(1)).await;
+    assert!(disk.faults().wait_until_stuck(PATIENCE));
+    publisher.send(publish("a", "waits").qos(QOS1).id(2)).await;
+    eventually("a batch to wait", || server.metrics().store_waiting == 1).await;
+    disk.faults().release();
+    publisher.expect(puback(1)).await;
+    publisher.expect(puback(2)).await;
+    assert_eq!(server.metrics().store_waiting, 0);
+}
+
 /// A store that counts the acknowledgements that it is told of.
 #[derive(Clone, Debug, Default)]
 struct Changes {
