@@ -75,13 +75,13 @@ async fn many_wills_go_out_at_a_pace_and_once() {
     let mut received = Vec::new();
     for _ in 0..3 {
         disk = disk.image();
-        let server = Server::on_with(&disk, |config| config.limits.wills_per_second_max = 50).await;
+        let server = Server::on_with(&disk, |config| config.limits.wills_per_second_max = 10).await;
         let mut watcher = server.connect(connect(version, "durable").kept()).await;
         received.extend(watcher.take_messages(5).await);
         let so_far = server.metrics().wills_published;
         assert!(so_far < 40, "{so_far} wills in no time");
         published += so_far;
-        server.disconnect(watcher).await;
+        server.lose(watcher).await;
     }
     assert!(published < CLIENTS as u64, "{published}");
     disk = disk.image();
