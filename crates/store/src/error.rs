@@ -16,7 +16,7 @@ pub enum StoreError {
     #[error("the store is damaged: {0}")]
     Corrupt(Box<str>),
     /// The committer's thread did not get on. What it waits for may never come, so nothing more is acknowledged.
-    #[error("the store has not answered for {seconds} seconds: it was {doing}")]
+    #[error("the store has not answered for {seconds} seconds, and is busy with {doing}")]
     Stalled {
         /// What it was doing.
         doing: &'static str,

@@ -10,7 +10,7 @@ use dunlin_store::{
     CommitterOptions, Failure, MemoryStore, MessageId, NamespaceNo, Store, StoreError,
 };
 
-use support::probe::{Bench, Does, Event, SESSION};
+use support::probe::{Bench, Does, Event, PATIENCE, SESSION};
 use support::{Snapshot, topic};
 
 #[test]
@@ -189,4 +189,28 @@ fn an_image_has_the_contents_but_not_the_faults_and_not_what_comes_later() {
     other.committer.flush();
     assert_eq!(other.stored_places(), [1, 2]);
     assert_eq!(bench.stored_places(), [1]);
+}
+
+#[test]
+fn a_commit_that_does_not_come_back_is_told_of_and_ends_everything() {
+    let stall_max = Duration::from_millis(100);
+    let bench = Bench::new(CommitterOptions { stall_max, ..CommitterOptions::default() });
+    bench.hold_at(1);
+    bench.publish(2);
+    let deadline = Instant::now() + PATIENCE;
+    while bench.failures.lock().unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "nobody has noticed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let words = "the store has not answered for 0 seconds, and is busy with a commit, which waits for the disk";
+    assert_eq!(*bench.failures.lock().unwrap(), [words]);
+    assert!(bench.committer.has_failed());
+    assert_eq!(bench.log.succeeded(), [], "nothing is acknowledged any more");
+    // What was on its way to the disk may have got there; what comes later does not.
+    bench.store.faults().release();
+    bench.committer.flush();
+    bench.publish(3);
+    bench.committer.flush();
+    assert_eq!(bench.stored_places(), [1]);
+    assert_eq!(bench.failures.lock().unwrap().len(), 1, "said once");
 }

@@ -79,6 +79,10 @@ impl<S: Submission> Writer<S> {
         if self.group.is_empty() {
             return;
         }
+        // It came back after all, but the broker has given it up.
+        if self.failure.is_none() && self.queue.has_failed() {
+            self.failure = Some(StoreError::Stopped);
+        }
         if self.failure.is_some() {
             self.finish_group(None);
             return;
