@@ -22,8 +22,9 @@ const WAL_PAGES_MAX: u32 = 12_000;
 const READERS_WAIT: Duration = Duration::from_millis(50);
 /// How long a cursor may wait for a commit that it can go with.
 const CURSOR_WAIT: Duration = Duration::from_millis(50);
-/// Rows removed in one step.
-const REMOVED_PER_STEP: usize = 4_096;
+/// Rows removed in one step, where nobody waits and where somebody does.
+const REMOVED_IDLE: usize = 4_096;
+const REMOVED_BUSY: usize = 1_024;
 /// Free pages given back in one step.
 const PAGES_PER_STEP: u32 = 256;
 /// Steps of giving back room in one call, where nobody waits.
@@ -237,7 +238,7 @@ impl DiskStore {
         let pressed = self.upkeep.full;
         let written_below = self.index.written_below();
         let runs = self.index.messages.dead(
-            REMOVED_PER_STEP,
+            if idle { REMOVED_IDLE } else { REMOVED_BUSY },
             written_below,
             self.state.last.0,
             idle || pressed,

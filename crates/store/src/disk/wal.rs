@@ -33,8 +33,9 @@ pub(super) fn inspect(path: &Path) -> io::Result<Tail> {
 
 fn read(mut log: impl Read) -> io::Result<Tail> {
     let mut header = [0; HEADER_BYTES];
-    if !fill(&mut log, &mut header)? {
-        return Ok(Tail::default());
+    let read = fill(&mut log, &mut header)?;
+    if read < HEADER_BYTES {
+        return Ok(Tail { frames: 0, torn_bytes: read as u64 });
     }
     let magic = word(&header, 0);
     let page_bytes = usize::try_from(word(&header, 8)).unwrap_or(0);
@@ -52,7 +53,13 @@ fn read(mut log: impl Read) -> io::Result<Tail> {
     let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes];
     let mut tail = Tail::default();
     let (mut whole, mut since_commit, mut sound) = (0, 0, true);
-    while fill(&mut log, &mut frame)? {
+    loop {
+        let read = fill(&mut log, &mut frame)?;
+        if read < frame.len() {
+            // Rounds of the log end with whole frames.
+            since_commit += read as u64;
+            break;
+        }
         // What an earlier round of the log has left.
         if [word(&frame, 8), word(&frame, 12)] != salts {
             break;
@@ -74,13 +81,18 @@ fn read(mut log: impl Read) -> io::Result<Tail> {
     Ok(tail)
 }
 
-/// Fills the buffer; `false` at the end of the file.
-fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match log.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
+/// Fills the buffer, or reads what is left of the file; how many bytes that was.
+fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match log.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(filled)
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
