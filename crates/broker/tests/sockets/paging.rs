@@ -1,9 +1,15 @@
 //! Queues of which only the front is in memory: they are to be queues like any other.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin_broker::Config;
+use dunlin_codec::TopicName;
+use dunlin_store::{
+    Batch, MessageId, NamespaceNo, Publication, Reader, Report, RetainedRecord, Store, StoreError,
+    Visitor,
+};
 use futures_util::future::join_all;
 
 use crate::support::*;
@@ -161,7 +167,8 @@ versions!(every_copy_keeps_its_own_form: V5);
 // [MQTT-3.3.4-3] [MQTT-3.3.1-13] [MQTT-3.8.4-8] [MQTT-3.3.1-12] One message in the store, read back for each of its receivers.
 async fn every_copy_keeps_its_own_form(version: Version) {
     const MESSAGES: u32 = 30;
-    let server = Server::with(small_window).await;
+    let disk = MemoryStore::new();
+    let server = Server::on_with(&disk, small_window).await;
     let mut absent = Vec::new();
     for number in 1..=20_u32 {
         let id = format!("s{number}");
@@ -194,6 +201,9 @@ async fn every_copy_keeps_its_own_form(version: Version) {
     }))
     .await;
     assert_eq!(server.metrics().queued_bytes, 0);
+    // Each that is in nobody's window once, for all of them.
+    assert_eq!(disk.faults().messages_read(), u64::from(MESSAGES) - 4);
+    assert_eq!(server.metrics().messages_paged_in, 20 * (u64::from(MESSAGES) - 4));
 }
 
 versions!(the_overflow_policy_acts_on_the_whole_queue: V3_1_1, V5);
@@ -429,6 +439,118 @@ async fn a_message_larger_than_the_window_passes() {
         client.expect_and_acknowledge(publish("a", payload).qos(QOS1)).await;
     }
     client.expect_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-4.5.0-1] When memory is short, the store keeps what comes, and connections stay possible.
+async fn short_memory_is_left_to_others() {
+    let server = Server::with(|config| {
+        config.limits.memory_bytes_max = Some(1 << 20);
+        config.limits.retained_bytes_max = Some(1 << 20);
+        config.sys.interval = None;
+    })
+    .await;
+    server.leave_absent_subscriber(Version::V5).await;
+    feed(&server, 0..10, QOS1).await;
+    for number in 0..8 {
+        let topic = format!("r/{number}");
+        server.publish(publish(&topic, vec![b'x'; 100 << 10]).qos(QOS1).retain()).await;
+    }
+    feed(&server, 10..50, QOS1).await;
+    let mut client = server.absent_subscriber_returns(Version::V5).await;
+    assert_eq!(client.take_messages(50).await, texts(0..50));
+    client.expect_nothing().await;
+    assert_eq!(server.metrics().messages_paged_in, 40);
+}
+
+/// A store whose readers break down.
+#[derive(Debug)]
+struct Unreadable(MemoryStore);
+
+impl Store for Unreadable {
+    fn recover(&mut self, visitor: &mut dyn Visitor) -> Result<Report, StoreError> {
+        self.0.recover(visitor)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.0.commit(batch)
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(Broken)
+    }
+}
+
+#[derive(Debug)]
+struct Broken;
+
+impl Reader for Broken {
+    fn read(
+        &mut self,
+        _: &[MessageId],
+        _: &mut dyn FnMut(MessageId, Option<Arc<Publication>>),
+    ) -> Result<(), StoreError> {
+        panic!("a test's own panic")
+    }
+
+    fn read_retained(
+        &mut self,
+        _: NamespaceNo,
+        _: &TopicName,
+    ) -> Result<Option<RetainedRecord>, StoreError> {
+        Ok(None)
+    }
+}
+
+/// A store that has lost what is to be read.
+#[derive(Debug)]
+struct Forgetful(MemoryStore);
+
+impl Store for Forgetful {
+    fn recover(&mut self, visitor: &mut dyn Visitor) -> Result<Report, StoreError> {
+        self.0.recover(visitor)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.0.commit(batch)
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        MemoryStore::new().reader()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-4.6.0-1] Queues never stand still without a word.
+async fn a_reader_that_panics_ends_the_broker() {
+    let server = Server::built(small_window, |builder| {
+        builder.store(Box::new(Unreadable(MemoryStore::new())))
+    })
+    .await;
+    server.leave_absent_subscriber(Version::V5).await;
+    feed(&server, 0..10, QOS1).await;
+    let mut client = server.absent_subscriber_returns(Version::V5).await;
+    assert_eq!(client.take_messages(4).await, texts(0..4));
+    within("the broker to close", server.broker.closed()).await;
+    assert!(server.broker.has_failed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-4.6.0-1] What the store does not have is counted, and the rest goes on.
+async fn a_message_that_is_gone_is_counted() {
+    let server = Server::built(small_window, |builder| {
+        builder.store(Box::new(Forgetful(MemoryStore::new())))
+    })
+    .await;
+    server.leave_absent_subscriber(Version::V5).await;
+    feed(&server, 0..10, QOS1).await;
+    let mut client = server.absent_subscriber_returns(Version::V5).await;
+    assert_eq!(client.take_messages(4).await, texts(0..4));
+    eventually("the others to be counted", || server.dropped(DropReason::Store) == 6).await;
+    feed(&server, 10..11, QOS1).await;
+    assert_eq!(client.take_messages(1).await, ["10"]);
+    assert!(!server.broker.has_failed());
+    assert_eq!(server.metrics().queued_bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -48,6 +48,7 @@ struct State {
     commit_failures: VecDeque<Failure>,
     read_failures: VecDeque<Failure>,
     commits: u64,
+    messages_read: u64,
 }
 
 impl Faults {
@@ -112,6 +113,12 @@ impl Faults {
         self.lock().commits
     }
 
+    /// How many messages readers were asked for.
+    #[must_use]
+    pub fn messages_read(&self) -> u64 {
+        self.lock().messages_read
+    }
+
     pub(super) fn before_commit(&self) -> Result<(), StoreError> {
         let delay = self.lock().delay;
         if !delay.is_zero() {
@@ -143,6 +150,10 @@ impl Faults {
             thread::sleep(delay);
         }
         self.lock().read_failures.pop_front().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    pub(super) fn after_read(&self, messages: usize) {
+        self.lock().messages_read += messages as u64;
     }
 
     /// Nothing in here panics while it holds the lock, so a poisoned one is sound too.

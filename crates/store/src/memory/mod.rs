@@ -123,6 +123,7 @@ impl Reader for MemoryReader {
             let publication = self.store.read_tables().publication(id);
             each(id, publication);
         }
+        self.store.faults.after_read(ids.len());
         Ok(())
     }
 
