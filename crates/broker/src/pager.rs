@@ -30,6 +30,8 @@ pub(crate) const READ_STEP: usize = 100;
 const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// When memory is short, windows are filled to this part only.
 const SHORT_PART: usize = 8;
+/// How long a shutdown waits for a read.
+const STOP_MAX: Duration = Duration::from_secs(5);
 /// From a read that failed for now to the next try.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -54,6 +56,8 @@ struct Line {
 struct Waiting {
     mailboxes: VecDeque<Arc<Mailbox>>,
     closed: bool,
+    /// Whether the thread has let go of the store.
+    ended: bool,
 }
 
 impl Line {
@@ -114,12 +118,19 @@ impl Pager {
         self.line.failed.load(Ordering::Acquire)
     }
 
-    /// Ends the thread and with it its hold on the store, and waits until it has ended.
+    /// Ends the thread and with it its hold on the store, and waits until it has ended, but not for a disk that hangs.
     pub(crate) fn stop(&self) {
         self.line.close();
-        let thread = self.thread.lock().take();
-        if let Some(Err(_)) = thread.map(JoinHandle::join) {
-            tracing::error!(event = "pager_panic", "the thread that reads the store has panicked");
+        if self.thread.lock().take().is_none() {
+            return;
+        }
+        let mut waiting = self.line.waiting.lock();
+        let hangs = self.line.changed.wait_while_for(&mut waiting, |it| !it.ended, STOP_MAX);
+        if hangs.timed_out() {
+            tracing::warn!(
+                event = "pager_hangs",
+                "the store is still being read; nobody waits for it"
+            );
         }
     }
 }
@@ -154,7 +165,7 @@ impl Core {
     }
 }
 
-/// Says so when the thread ends before its time, for queues would stand still without a word.
+/// Says so when the thread ends, and when that is before its time: queues would stand still without a word.
 struct Watch<'a> {
     line: &'a Line,
     core: &'a Weak<Core>,
@@ -165,6 +176,8 @@ impl Drop for Watch<'_> {
         if std::thread::panicking() {
             fail(self.line, self.core);
         }
+        self.line.waiting.lock().ended = true;
+        self.line.changed.notify_all();
     }
 }
 
@@ -178,6 +191,7 @@ fn fail(line: &Line, core: &Weak<Core>) {
 }
 
 fn run(line: &Line, core: &Weak<Core>, reader: Box<dyn Reader>) {
+    // Dropped after the reader is.
     let _watch = Watch { line, core };
     let mut reading = Reading::new(reader);
     while let Some(mailbox) = line.pop() {

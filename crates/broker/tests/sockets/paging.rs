@@ -394,6 +394,25 @@ async fn a_slow_store_slows_nobody_else(version: Version) {
     assert_eq!(received, texts(0..40));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-4.6.0-1] A shutdown waits for the read that goes on, so that the store is closed alone, and for no further one.
+async fn a_shutdown_in_mid_read_loses_nothing() {
+    let (disk, server, durable) = on_small_window(Version::V5).await;
+    server.lose(durable).await;
+    feed(&server, 0..40, QOS1).await;
+    disk.faults().delay_reads(Duration::from_millis(300));
+    let mut durable = server.connect(connect(Version::V5, "durable").kept()).await;
+    let mut received = durable.take_messages(4).await;
+    durable.ping_among_messages().await;
+    server.shutdown().await;
+    disk.faults().delay_reads(Duration::ZERO);
+    let server = Server::on_with(&disk, small_window).await;
+    let mut durable = server.connect(connect(Version::V5, "durable").kept()).await;
+    durable.assert_session_present(true);
+    received.extend(durable.take_messages(36).await);
+    assert_eq!(received, texts(0..40));
+}
+
 versions!(a_read_that_fails_for_now_is_tried_again: V3_1_1, V5);
 // [MQTT-4.6.0-1]
 async fn a_read_that_fails_for_now_is_tried_again(version: Version) {
