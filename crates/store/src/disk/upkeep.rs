@@ -16,6 +16,8 @@ use crate::id::MessageId;
 
 /// Pages written to the log from which on they are moved into the database.
 const WAL_PAGES: u32 = 4_000;
+/// The bytes that those pages take in the log.
+const WAL_BYTES: u64 = WAL_PAGES as u64 * 4_120;
 /// Pages in the log from which on readers are waited for, a little, so that it can begin anew.
 const WAL_PAGES_MAX: u32 = 12_000;
 /// How long readers are waited for.
@@ -53,6 +55,7 @@ pub(super) struct Upkeep {
     used: u64,
     free_pages: u64,
     disk_free: u64,
+    wal_bytes: u64,
     full: bool,
 }
 
@@ -69,6 +72,7 @@ impl Upkeep {
             used: 0,
             free_pages: 0,
             disk_free: u64::MAX,
+            wal_bytes: 0,
             full: false,
         }
     }
@@ -314,6 +318,7 @@ impl DiskStore {
         self.upkeep.free_pages = free;
         self.upkeep.used = pages.saturating_sub(free) * PAGE_BYTES;
         self.upkeep.disk_free = self.folder.free();
+        self.upkeep.wal_bytes = wal;
         let status = &self.status;
         let ballast = if self.upkeep.ballast_gone { 0 } else { self.options.ballast_bytes };
         let bytes = len(self.folder.database()) + wal + ballast;
@@ -324,7 +329,7 @@ impl DiskStore {
     }
 
     /// Whether new messages are taken. A store that was full takes them again when a twentieth of its bound is free, or
-    /// three times the ballast on the disk.
+    /// three times the ballast.
     pub(super) fn room_now(&mut self) -> Room {
         let upkeep = &mut self.upkeep;
         let ballast = self.options.ballast_bytes;
@@ -334,7 +339,10 @@ impl DiskStore {
                 .is_some_and(|max| upkeep.used >= max.saturating_sub(max / 20 * margin))
         };
         let was = upkeep.full;
-        let short = upkeep.disk_free < ballast.saturating_mul(if was { 3 } else { 2 });
+        // What is free in the database is room too; but the log must find its own, and what it holds another in the database.
+        let free = upkeep.disk_free.saturating_add(upkeep.free_pages * PAGE_BYTES);
+        let log = upkeep.disk_free.saturating_add(upkeep.wal_bytes.min(WAL_BYTES));
+        let short = free < ballast.saturating_mul(if was { 3 } else { 2 }) || log < WAL_BYTES * 2;
         upkeep.full = upkeep.ballast_gone || over(u64::from(was)) || short;
         if upkeep.full && !was {
             self.status.times_full.fetch_add(1, Ordering::Relaxed);
