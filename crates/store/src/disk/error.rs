@@ -133,8 +133,9 @@ pub(super) fn counted(what: &str, more: u64) -> String {
 /// What SQLite says, as what follows from it.
 pub(super) fn store_error(error: rusqlite::Error) -> StoreError {
     use rusqlite::ErrorCode;
+    // A value of another kind than was written, or a text that is none.
     let rusqlite::Error::SqliteFailure(cause, _) = &error else {
-        return StoreError::Io(io::Error::other(error));
+        return StoreError::Corrupt(error.to_string().into());
     };
     // The index of the log grows in memory that the disk has to have room for.
     let no_room =

@@ -131,7 +131,7 @@ impl DiskStore {
         };
         let state = survey::state_beside(&folder, &writer.connection, &mut witness, &tail)?;
         let mut store = Self {
-            upkeep: upkeep::Upkeep::new(state.last, ballast_gone),
+            upkeep: upkeep::Upkeep::new(state.last, needed, ballast_gone),
             folder,
             options,
             writer,

@@ -14,12 +14,12 @@ use crate::backend::Room;
 use crate::error::StoreError;
 use crate::id::MessageId;
 
-/// Pages written to the log from which on they are moved into the database.
-const WAL_PAGES: u32 = 4_000;
-/// The bytes that those pages take in the log.
-const WAL_BYTES: u64 = WAL_PAGES as u64 * 4_120;
-/// Pages in the log from which on readers are waited for, a little, so that it can begin anew.
-const WAL_PAGES_MAX: u32 = 12_000;
+/// Pages written to the log from which on they are moved into the database: a quarter of the ballast, within these bounds.
+const WAL_PAGES: (u64, u64) = (256, 4_000);
+/// What a page takes in the log.
+const FRAME_BYTES: u64 = PAGE_BYTES + 24;
+/// How many times that may be in the log before readers are waited for, a little, so that it can begin anew.
+const WAL_ROUNDS: u32 = 3;
 /// How long readers are waited for.
 const READERS_WAIT: Duration = Duration::from_millis(50);
 /// How long a cursor may wait for a commit that it can go with.
@@ -44,6 +44,8 @@ pub(super) struct Upkeep {
     progress: Progress,
     /// When something was first written without being synced.
     unsynced_since: Option<Instant>,
+    /// Pages written to the log from which on they are moved into the database.
+    wal_pages_max: u32,
     /// Pages of the log when it was last moved into the database.
     moved_pages: u32,
     witnessed_at: Instant,
@@ -60,8 +62,11 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(super) fn new(last: MessageId, ballast_gone: bool) -> Self {
+    pub(super) fn new(last: MessageId, ballast_bytes: u64, ballast_gone: bool) -> Self {
+        let (least, most) = WAL_PAGES;
+        let pages = (ballast_bytes / 4 / PAGE_BYTES).clamp(least, most);
         Self {
+            wal_pages_max: u32::try_from(pages).unwrap_or(u32::MAX),
             progress: Progress { synced: last, witnessed: last },
             unsynced_since: None,
             moved_pages: 0,
@@ -101,8 +106,9 @@ impl DiskStore {
         if pages < self.upkeep.moved_pages {
             self.upkeep.moved_pages = 0;
         }
-        if pages - self.upkeep.moved_pages >= WAL_PAGES {
-            self.checkpoint(pages >= WAL_PAGES_MAX)?;
+        let most = self.upkeep.wal_pages_max;
+        if pages - self.upkeep.moved_pages >= most {
+            self.checkpoint(pages >= most * WAL_ROUNDS)?;
             self.upkeep.moved_pages = pages;
         }
         self.bear_witness(now)?;
@@ -341,8 +347,9 @@ impl DiskStore {
         let was = upkeep.full;
         // What is free in the database is room too; but the log must find its own, and what it holds another in the database.
         let free = upkeep.disk_free.saturating_add(upkeep.free_pages * PAGE_BYTES);
-        let log = upkeep.disk_free.saturating_add(upkeep.wal_bytes.min(WAL_BYTES));
-        let short = free < ballast.saturating_mul(if was { 3 } else { 2 }) || log < WAL_BYTES * 2;
+        let round = u64::from(upkeep.wal_pages_max) * FRAME_BYTES;
+        let log = upkeep.disk_free.saturating_add(upkeep.wal_bytes.min(round));
+        let short = free < ballast.saturating_mul(if was { 3 } else { 2 }) || log < round * 2;
         upkeep.full = upkeep.ballast_gone || over(u64::from(was)) || short;
         if upkeep.full && !was {
             self.status.times_full.fetch_add(1, Ordering::Relaxed);
