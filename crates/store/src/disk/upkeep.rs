@@ -365,7 +365,13 @@ impl DiskStore {
             // Without it there is no more room than before, which the next write finds.
             let _ = self.folder.drop_ballast();
         }
-        self.upkeep.disk_free = self.folder.free();
+        self.upkeep.ballast_tried = Some(Instant::now());
+        self.refresh_status();
+    }
+
+    /// A message takes so much more, until the sizes are looked at again.
+    pub(super) fn grew(&mut self, bytes: usize) {
+        self.upkeep.used = self.upkeep.used.saturating_add(bytes as u64);
     }
 
     /// Takes the ballast back when there is room for it twice.
