@@ -4,7 +4,6 @@ import collections
 
 import payload
 from journal import ACKNOWLEDGED, DELIVERED, Reader
-from workers import is_clear
 
 SHOWN_MAX = 8
 
@@ -90,24 +89,6 @@ class Records:
 
     def total_acknowledged(self):
         return sum(map(len, self.acknowledged.values())) + len(self.retained)
-
-
-def retained_findings(topic, value, acknowledged, sent):
-    """`value` is what the topic holds, None if nothing. It must be what was acknowledged last or sent later.
-
-    `acknowledged` was read before the topic, `sent` after it; both hold the numbers of this topic only.
-    """
-    from_number = max(acknowledged, default=0)
-    candidates = {number for number in sent if number >= from_number}
-    if from_number == 0:
-        candidates.add(0)
-    if value is None:
-        if 0 in candidates or any(is_clear(number) for number in candidates):
-            return []
-        return [f"{topic}: holds nothing, {from_number} was acknowledged"]
-    if value in candidates and not is_clear(value):
-        return []
-    return [f"{topic}: holds {value}, {from_number} was acknowledged last"]
 
 
 def will_findings(folder):

@@ -10,22 +10,9 @@ import payload
 from endpoints import OwnEndpoint, Owner, PahoEndpoint, run_pass
 from journal import ACKNOWLEDGED, DELIVERED, Journal
 from packets import Will
+from retained import is_clear, topic_of
 
 SYNC_SECS = 0.02
-# Retained topics of each publisher.
-RETAINED_TOPICS = 4
-# Every so many numbers a retained topic is cleared instead.
-CLEAR_EVERY = 5
-
-
-def retained_topic(publisher, number):
-    return f"crash/retained/{publisher}/{number % RETAINED_TOPICS}"
-
-
-def is_clear(number):
-    return (number // RETAINED_TOPICS) % CLEAR_EVERY == CLEAR_EVERY - 1
-
-
 def start(target, *arguments):
     """Forks a process that runs `target` and ends with the parent's wish or its own error."""
     child = os.fork()
@@ -124,7 +111,7 @@ class Publishers(Watched):
                 clear = is_clear(number)
                 kind = payload.CLEARED if clear else payload.RETAINED
                 body = b"" if clear else payload.build(publisher, 1, number, kind, 100)
-                endpoint.publish(retained_topic(publisher, number), body, 1, (publisher, 1, number, kind), True)
+                endpoint.publish(topic_of(publisher, number), body, 1, (publisher, 1, number, kind), True)
                 continue
             qos = self._random.choice(specification.qos)
             sent[qos] += 1
