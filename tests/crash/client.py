@@ -23,7 +23,7 @@ class Violation(Exception):
 class Client:
     """One client with its Session State. Override `delivered`, `acknowledged`, `completed`, `established`."""
 
-    def __init__(self, port, client_id, version, *, clean=False, expiry=3600, will=None, window=20):
+    def __init__(self, port, client_id, version, *, clean=False, expiry=3600, will=None, window=20, ids=65535):
         self.port = port
         self.client_id = client_id
         self.version = version
@@ -38,6 +38,8 @@ class Client:
         # Inbound QoS 2: Packet Identifier to the payload, until PUBREL.
         self.inbound = {}
         self.subscribing = {}
+        # Few ids are used again soon: an exchange that the broker did not forget is then taken for a new one.
+        self._ids = max(ids, window + 8)
         self._next_id = 0
         self.socket = None
         self.connected = False
@@ -257,6 +259,6 @@ class Client:
 
     def _free_id(self):
         while True:
-            self._next_id = self._next_id % 65535 + 1
+            self._next_id = self._next_id % self._ids + 1
             if self._next_id not in self.outbound and self._next_id not in self.subscribing:
                 return self._next_id

@@ -7,6 +7,7 @@ import select
 import time
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MessageState
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -77,7 +78,7 @@ class OwnEndpoint(Endpoint):
             def violated(self, words):
                 owner.violated(endpoint, words)
 
-        self.client = Bound(port, name, version, window=window, **options)
+        self.client = Bound(port, name, version, window=window, ids=window, **options)
         self.version = version
 
     def socket(self):
@@ -144,6 +145,7 @@ class PahoEndpoint(Endpoint):
 
     def open(self):
         self._connected = False
+        self._remember_releases()
         try:
             if self.version == 5:
                 properties = Properties(PacketTypes.CONNECT)
@@ -153,6 +155,13 @@ class PahoEndpoint(Endpoint):
                 self._client.connect("127.0.0.1", self._port, 120)
         except OSError:
             pass
+
+    def _remember_releases(self):
+        """When it connects a second time without having had CONNACK, Paho forgets that it has sent PUBREL, and would
+        publish the message again as if it were new."""
+        for message in self._client._out_messages.values():
+            if message.state == MessageState.MQTT_MS_RESEND_PUBREL:
+                message.state = MessageState.MQTT_MS_WAIT_FOR_PUBCOMP
 
     def leave(self):
         self._client.disconnect()

@@ -7,8 +7,7 @@ import packets
 import payload
 from client import Client
 
-QUEUED = "queued"
-RETAINED = "retained"
+MARKER_PUBLISHER = 999
 
 
 class HistoryClient(Client):
@@ -19,6 +18,8 @@ class HistoryClient(Client):
         self.events = []
         self.subscriptions = []
         self.violations = []
+        # The QoS of what came of the publisher whose messages are the last.
+        self.marked = set()
 
     def note(self, *event):
         self.events.append((time.monotonic_ns(), *event))
@@ -65,7 +66,10 @@ class HistoryClient(Client):
         self.note("acknowledged", token, reason)
 
     def delivered(self, publish):
-        self.note("delivered", payload.read(publish.payload), publish.qos)
+        message = payload.read(publish.payload)
+        self.note("delivered", message, publish.qos)
+        if message and message[0] == MARKER_PUBLISHER:
+            self.marked.add(message[1])
 
     def _handle_publish(self, publish, answers):
         new = publish.qos == 2 and publish.packet_id not in self.inbound

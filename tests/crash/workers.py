@@ -13,6 +13,8 @@ from packets import Will
 from retained import is_clear, topic_of
 
 SYNC_SECS = 0.02
+IDENTIFIER_NOT_FOUND = 0x92
+NO_MATCHING_SUBSCRIBERS = 0x10
 def start(target, *arguments):
     """Forks a process that runs `target` and ends with the parent's wish or its own error."""
     child = os.fork()
@@ -88,10 +90,11 @@ class Publishers(Watched):
 
     def acknowledged(self, endpoint, token, reason):
         publisher, qos, number, kind = token
-        if reason >= 0x80:
+        # [MQTT-4.3.3-7] PUBCOMP for a PUBREL that came twice, once before the kill: the exchange is over.
+        if reason >= 0x80 and not (qos == 2 and reason == IDENTIFIER_NOT_FOUND):
             self._notes.add(f"{endpoint.name}: QoS {qos} message {number} refused with {reason:#x}")
             return
-        if reason == 0x10 and kind == payload.QUEUED:
+        if reason == NO_MATCHING_SUBSCRIBERS and kind == payload.QUEUED:
             self._notes.add(
                 f"{endpoint.name}: QoS {qos} message {number} acknowledged as without subscribers, which have sessions"
             )
