@@ -12,6 +12,8 @@ from process import Ended, emptied
 
 MESSAGES = 400
 FLIPS = 24
+# A page with its head in SQLite's log.
+FRAME_BYTES = 24 + 4096
 # The witness is written once a second.
 WITNESS_SECS = 2.5
 
@@ -94,11 +96,14 @@ def each_flip(broker, kept, path):
 
 
 def torn_tail(binary, folder):
-    """Half a frame that was being written when the power went: nothing of it was acknowledged."""
+    """Two frames that were being written when the power went, of one of which half is there: nothing of them was
+    acknowledged."""
     with broker_in(binary, emptied(folder / "torn")) as broker:
         kept = killed(broker)
+        frame = bytearray(log(broker).read_bytes()[-FRAME_BYTES:])
+        frame[1000:2000] = bytes(1000)
         with open(log(broker), "ab") as file:
-            file.write(random.Random(3).randbytes(2000))
+            file.write(frame + frame[:2000])
         position = broker.log_path.stat().st_size
         broker.start()
         words = broker.log_path.read_bytes()[position:].decode(errors="replace")
