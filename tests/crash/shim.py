@@ -6,21 +6,22 @@ import subprocess
 
 import environment
 
-SOURCE = pathlib.Path(__file__).resolve().parent / "shim.c"
+FLAGS = ["-O2", "-Wall", "-Wextra", "-Werror"]
+
+
+def compiled(source, built, *options):
+    """Made again when its source is newer."""
+    source = environment.HERE / source
+    if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
+        built.parent.mkdir(parents=True, exist_ok=True)
+        fresh = built.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cc", *FLAGS, *options, "-o", fresh, source, "-ldl", "-lpthread"], check=True)
+        fresh.replace(built)
+    return built
 
 
 def library():
-    """The compiled shim, made again when its source is newer."""
-    built = environment.FOLDER / "shim.so"
-    if not built.exists() or built.stat().st_mtime < SOURCE.stat().st_mtime:
-        built.parent.mkdir(parents=True, exist_ok=True)
-        fresh = built.with_suffix(f".{os.getpid()}")
-        subprocess.run(
-            ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", fresh, SOURCE, "-ldl", "-lpthread"],
-            check=True,
-        )
-        fresh.replace(built)
-    return built
+    return compiled("shim.c", environment.FOLDER / "shim.so", "-shared", "-fPIC")
 
 
 def variables(directory, log=None, fault=None):
