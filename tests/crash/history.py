@@ -21,8 +21,8 @@ class HistoryClient(Client):
         # The QoS of what came of the publisher whose messages are the last.
         self.marked = set()
 
-    def note(self, *event):
-        self.events.append((time.monotonic_ns(), *event))
+    def note(self, *event, at=None):
+        self.events.append((at or time.monotonic_ns(), *event))
 
     def put_back(self, history, moment):
         """Takes the Session State that another client of that name had at a moment; what it had seen by then."""
@@ -59,8 +59,10 @@ class HistoryClient(Client):
         self.violations.append(f"{self.client_id}: {words}")
 
     def publish(self, topic, body, qos, token=None, retain=False):
+        # The broker may have it before the call returns.
+        at = time.monotonic_ns()
         super().publish(topic, body, qos, token, retain)
-        self.note("sent", next(reversed(self.outbound)), qos, topic, body, retain, token)
+        self.note("sent", next(reversed(self.outbound)), qos, topic, body, retain, token, at=at)
 
     def acknowledged(self, token, reason):
         self.note("acknowledged", token, reason)

@@ -33,9 +33,9 @@
 #define HEAD_BYTES 20
 
 static struct {
-    int port, publishers, sessions, window, payload, clean_pairs;
+    int port, publishers, sessions, window, payload, clean_pairs, messages;
     double seconds, warm, rate, clean_rate, away, report, settle;
-    bool same, online, alternate, drain, durable_publishers;
+    bool same, online, alternate, drain, durable_publishers, resume;
     const char *prefix;
 } options = {
     .publishers = 1, .sessions = 1, .window = 20, .payload = 256, .seconds = 5, .warm = 1, .clean_rate = 1000,
@@ -129,7 +129,7 @@ static int epoll_fd;
 static volatile sig_atomic_t ending;
 static bool publishing, measuring;
 static double budget;
-static uint64_t acknowledged, delivered, missing, repeated, lost_connections, refused_sessions, last_acknowledged, longest_silence;
+static uint64_t acknowledged, delivered, missing, repeated, lost_connections, sessions_gone, last_acknowledged, longest_silence;
 static uint64_t acknowledged_before, delivered_before;
 static struct times ack_times, delivery_times, clean_times;
 
@@ -282,6 +282,7 @@ static void fill_window(struct connection *connection) {
     if (connection->stage != READY || !publishing) return;
     bool any = false;
     while (connection->sent - connection->base < (uint64_t)options.window && (options.rate <= 0 || budget >= 1)) {
+        if (options.messages && connection->sent >= (uint64_t)options.messages) break;
         budget -= 1;
         uint64_t number = ++connection->sent, slot = number % connection->slots;
         connection->sent_at[slot] = now();
@@ -370,7 +371,8 @@ static bool handle(struct connection *connection, uint8_t first, const uint8_t *
             return false;
         }
         if (connection->role == SESSION && connection->subscribed && !(body[0] & 1)) {
-            refused_sessions++;
+            /* It was there before. */
+            sessions_gone++;
             connection->subscribed = false;
         }
         if ((connection->role == SESSION || connection->role == CLEAN_SUBSCRIBER) &&
@@ -483,7 +485,7 @@ static void report(double at, bool last) {
     printf("{\"at\":%.1f,\"final\":%s,\"acknowledged\":%llu,\"delivered\":%llu,\"missing\":%llu,\"repeated\":%llu,"
            "\"sessions_gone\":%llu,\"lost_connections\":%llu,\"unfinished\":%llu,\"behind\":%llu,\"silence_ms\":%.0f,",
            at, last ? "true" : "false", (unsigned long long)acknowledged, (unsigned long long)delivered,
-           (unsigned long long)missing, (unsigned long long)repeated, (unsigned long long)refused_sessions,
+           (unsigned long long)missing, (unsigned long long)repeated, (unsigned long long)sessions_gone,
            (unsigned long long)lost_connections, (unsigned long long)unfinished(), (unsigned long long)behind(),
            (double)longest_silence / 1e6);
     times_print("ack", &ack_times);
@@ -594,10 +596,27 @@ static void alternate(uint64_t started) {
     }
 }
 
+/* Everything was published by an earlier run, and waits in the sessions. */
+static void resume(void) {
+    for (int index = 0; index < connection_count; index++) {
+        struct connection *connection = &connections[index];
+        connection->subscribed = connection->role == SESSION;
+        if (connection->role == PUBLISHER) connection->sent = connection->base = (uint64_t)options.messages;
+    }
+}
+
+static bool all_published(void) {
+    if (!options.messages) return false;
+    for (int number = 0; number < options.publishers; number++)
+        if (publisher(number)->base < (uint64_t)options.messages) return false;
+    return true;
+}
+
 static int run(void) {
     make_connections();
     uint64_t started = now();
-    if (!gather(SESSION)) {
+    if (options.resume) resume();
+    else if (!gather(SESSION)) {
         fprintf(stderr, "load: the sessions could not be made\n");
         return 1;
     }
@@ -612,7 +631,7 @@ static int run(void) {
     started = now();
     uint64_t measured_from = started + (uint64_t)(options.warm * 1e9), reported = started;
     uint64_t until = measured_from + (uint64_t)(options.seconds * 1e9);
-    while (now() < until && !ending) {
+    while (now() < until && !ending && !all_published()) {
         if (!measuring && now() >= measured_from) {
             measuring = true;
             measured_from = now();
@@ -691,8 +710,9 @@ static int usage(void) {
     fprintf(stderr, "load probe FILE SECONDS\n"
                     "load run --port P [--publishers N] [--sessions K] [--same] [--window W] [--payload BYTES] [--rate MESSAGES]\n"
                     "         [--online | --alternate [--away SECONDS]] [--durable-publishers] [--clean-pairs N] [--clean-rate R]\n"
-                    "         [--warm S] [--seconds S] [--report S] [--settle S] [--drain] [--prefix TEXT]\n"
-                    "K sessions for each publisher, or with --same K that take what all publish; away unless --online.\n");
+                    "         [--warm S] [--seconds S] [--report S] [--settle S] [--drain] [--prefix TEXT] [--messages N [--resume]]\n"
+                    "K sessions for each publisher, or with --same K that take what all publish; away unless --online.\n"
+                    "With --resume what an earlier run has published, N of each publisher, waits in the sessions.\n");
     return 2;
 }
 
@@ -717,7 +737,8 @@ int main(int count, char **words) {
         {"--away", NULL, &options.away, NULL}, {"--report", NULL, &options.report, NULL},
         {"--settle", NULL, &options.settle, NULL}, {"--same", NULL, NULL, &options.same},
         {"--online", NULL, NULL, &options.online}, {"--alternate", NULL, NULL, &options.alternate},
-        {"--drain", NULL, NULL, &options.drain}, {"--durable-publishers", NULL, NULL, &options.durable_publishers},
+        {"--drain", NULL, NULL, &options.drain}, {"--resume", NULL, NULL, &options.resume},
+        {"--messages", &options.messages, NULL, NULL}, {"--durable-publishers", NULL, NULL, &options.durable_publishers},
     };
     for (int index = 2; index < count; index++) {
         bool found = false;

@@ -1,5 +1,6 @@
 """The broker's process: started on a data directory, killed, started again on the same port."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -174,3 +175,12 @@ def emptied(folder):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def resident(process):
+    """Bytes of memory."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return 0
