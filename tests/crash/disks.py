@@ -204,7 +204,9 @@ def small_file_system(folder, megabytes):
 
 def full_file_system(binary, folder):
     home = emptied(folder / "full")
-    with small_file_system(home / "data", 24), broker_in(binary, home) as broker:
+    # Of a size to the log's, as the default is.
+    ballast = {"DUNLIN_STORE_BALLAST_BYTES": "32 MiB"}
+    with small_file_system(home / "data", 160), broker_in(binary, home, ballast) as broker:
         broker.start()
         subscribe(broker)
         fills_and_recovers(broker)
