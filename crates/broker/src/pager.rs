@@ -344,7 +344,7 @@ impl Known {
                 Expiry::At(at) => Some(at),
                 Expiry::Far => stored(),
             },
-            sent_before: entry.sent_before,
+            sent_before: entry.sent_before || entry.may_repeat,
             origin: Origin::Plain,
         })
     }

@@ -26,8 +26,11 @@ pub(crate) struct Entry {
     /// As [`dunlin_codec::Message::size`], as far as 32 bits can say it.
     pub(crate) size: usize,
     pub(crate) expiry: Expiry,
-    /// Whether it may have been sent before a restart: then it comes with DUP, and no longer expires.
+    /// Whether it may be on its way since before a restart: then it comes with DUP, and no longer expires.
     pub(crate) sent_before: bool,
+    /// Whether it may have been sent, and its acknowledgement was not stored any more: then it comes with DUP, but expires
+    /// until then.
+    pub(crate) may_repeat: bool,
 }
 
 /// When a message expires, as exactly as is kept while it is not in memory: never too early, and 10 ms late at the most.
@@ -94,6 +97,7 @@ struct Slot {
 impl Slot {
     const HELD: u16 = 1;
     const SENT_BEFORE: u16 = 2;
+    const MAY_REPEAT: u16 = 4;
 
     const fn is_held(self) -> bool {
         self.flags & Self::HELD != 0
@@ -161,7 +165,8 @@ impl Pages {
     }
 
     fn push_ticks(&mut self, entry: Entry, ticks: u32) {
-        let flags = if entry.sent_before { Slot::SENT_BEFORE } else { 0 };
+        let mut flags = if entry.sent_before { Slot::SENT_BEFORE } else { 0 };
+        flags |= if entry.may_repeat { Slot::MAY_REPEAT } else { 0 };
         let size = u32::try_from(entry.size).unwrap_or(u32::MAX);
         if ticks != NEVER && ticks != FAR && !entry.sent_before {
             let none = self.first_expiry == NEVER;
@@ -295,6 +300,7 @@ impl Pages {
             size: slot.size as usize,
             expiry,
             sent_before: slot.flags & Slot::SENT_BEFORE != 0,
+            may_repeat: slot.flags & Slot::MAY_REPEAT != 0,
         }
     }
 

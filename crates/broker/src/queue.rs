@@ -355,6 +355,7 @@ impl Queue {
             size,
             expiry: delivery.expires_at.map_or(Expiry::Never, Expiry::At),
             sent_before: delivery.sent_before,
+            may_repeat: false,
         };
         self.expires(delivery.expires_at);
         let store_in_memory = window.store_in_memory;

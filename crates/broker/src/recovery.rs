@@ -9,8 +9,7 @@ use dunlin_session::{
 };
 use dunlin_store::{
     Change, MessageHeader, MessageId, Meta, NamespaceNo, Publication, Reader, Report,
-    RetainedRecord, SessionKey, SessionNo, Store, StoreError, StoredSession, Target, UnixMillis,
-    Visitor,
+    RetainedRecord, SessionKey, SessionNo, Store, StoreError, StoredSession, Target, Visitor,
 };
 use dunlin_topics::{SharedFilter, SubscriptionFilter};
 use hashbrown::HashMap;
@@ -53,8 +52,8 @@ struct Found {
     stored: StoredSession,
     pages: Pages,
     last_seq: u64,
-    /// The place of the first message that it still has to be sent.
-    first_here: Option<u64>,
+    /// Messages that it still has to be sent, those seen so far.
+    here: u64,
 }
 
 impl Visitor for Recovered {
@@ -69,18 +68,22 @@ impl Visitor for Recovered {
         let last_seq = stored.cursor.next_seq().saturating_sub(1);
         self.by_number.insert(stored.session, self.sessions.len());
         let pages = Pages::new(self.clock.monotonic);
-        self.sessions.push(Found { stored, pages, last_seq, first_here: None });
+        self.sessions.push(Found { stored, pages, last_seq, here: 0 });
     }
 
     fn message(&mut self, message: &MessageHeader<'_>) {
         self.progress.saw(|seen| &mut seen.messages);
         let left = message.expires_at.map(|at| at.since(self.clock.wall));
+        let past = Past {
+            inflight_max: self.inflight_max,
+            complete: self.meta.as_ref().is_some_and(|meta| meta.clean),
+        };
         for target in message.targets {
             let found = self.by_number.get(&target.session);
             if let Some(found) = found.and_then(|index| self.sessions.get_mut(*index)) {
                 found.last_seq = found.last_seq.max(target.seq);
                 if found.awaits(target) {
-                    found.queue(message, target, left, self.inflight_max);
+                    found.queue(message, target, left, past);
                 }
             }
         }
@@ -104,37 +107,35 @@ impl Found {
         message: &MessageHeader<'_>,
         target: &Target,
         left: Option<Duration>,
-        inflight_max: u64,
+        past: Past,
     ) {
-        let first = *self.first_here.get_or_insert(target.seq);
+        // Nothing was sent that came when the client was away. Of the rest only so many were on their way, from the first one
+        // on. But what was acknowledged last may be here again, unless the store was closed in order.
+        let away_since = self.stored.record.disconnected_at;
+        let offered = away_since.is_none_or(|since| message.published_at <= since);
         let entry = Place {
             id: message.id,
             seq: target.seq,
             size: message.size,
             expiry: Expiry::Never,
-            sent_before: self.may_have_been_sent(
-                target,
-                first + inflight_max,
-                message.published_at,
-            ),
+            sent_before: offered && self.here < past.inflight_max,
+            may_repeat: offered && !past.complete,
         };
+        self.here += 1;
         match left {
             Some(left) => self.pages.push_expiring(entry, left),
             None => self.pages.push(entry),
         }
     }
+}
 
-    /// Beyond as many messages as may be on their way nothing has been sent, nor anything that came when the client was away.
-    /// They are counted from the first that is here: places before it may be those of messages that were never stored.
-    fn may_have_been_sent(
-        &self,
-        target: &Target,
-        unsent_from: u64,
-        published_at: UnixMillis,
-    ) -> bool {
-        let away_since = self.stored.record.disconnected_at;
-        target.seq < unsent_from && away_since.is_none_or(|since| published_at <= since)
-    }
+/// What is known of the time before.
+#[derive(Clone, Copy, Debug)]
+struct Past {
+    /// Messages that may have been on their way to one client.
+    inflight_max: u64,
+    /// Whether every acknowledgement is in the store.
+    complete: bool,
 }
 
 /// Says how far a long start is.

@@ -1,7 +1,14 @@
 use super::*;
 
 fn entry(id: u64, seq: u64) -> Entry {
-    Entry { id: MessageId(id), seq, size: 300, expiry: Expiry::Never, sent_before: false }
+    Entry {
+        id: MessageId(id),
+        seq,
+        size: 300,
+        expiry: Expiry::Never,
+        sent_before: false,
+        may_repeat: false,
+    }
 }
 
 fn stored(item: Taken) -> Entry {
@@ -91,7 +98,8 @@ fn what_may_have_been_sent_does_not_expire() {
     let mut pages = Pages::new(base);
     for number in 1..=4 {
         let sent_before = number % 2 == 1;
-        pages.push(Entry { expiry: Expiry::At(base), sent_before, ..entry(number, number) });
+        let place = Entry { sent_before, may_repeat: true, ..entry(number, number) };
+        pages.push(Entry { expiry: Expiry::At(base), ..place });
     }
     let gone: Vec<u64> =
         pages.take_expired(base).into_iter().map(|item| stored(item).seq).collect();

@@ -391,6 +391,7 @@ fn a_restored_queue_has_nothing_in_memory_and_is_counted_in_full() {
             size: 300,
             expiry: Expiry::Never,
             sent_before: number <= 2,
+            may_repeat: false,
         });
     }
     let mut queue = Queue::restored(pages, false);

@@ -401,3 +401,32 @@ async fn a_broken_store_acknowledges_nothing_more(version: Version) {
         assert!(!matches!(packet, Packet::Publish(_)), "{packet:?}");
     }
 }
+
+versions!(what_was_sent_comes_with_dup_though_its_acknowledgement_was_lost: V3_1_1, V5);
+// [MQTT-3.3.1-1] [MQTT-4.4.0-1] [MQTT-3.3.1-1 @3.1.1] Acknowledgements are stored late, so many may be lost together.
+async fn what_was_sent_comes_with_dup_though_its_acknowledgement_was_lost(version: Version) {
+    let disk = MemoryStore::new();
+    let few = |config: &mut dunlin_broker::Config| config.limits.inflight_max = 5;
+    let server = Server::on_with(&disk, few).await;
+    server.leave_absent_subscriber(version).await;
+    for number in 0..40 {
+        server.publish(publish("a", number.to_string()).qos(QOS1)).await;
+    }
+    let mut client = server.absent_subscriber_returns(version).await;
+    disk.faults().hold();
+    client.take_messages(40).await;
+    let image = disk.image();
+    disk.faults().release();
+    let after_crash = Server::on_with(&image, few).await;
+    let mut client = after_crash.absent_subscriber_returns(version).await;
+    let mut again = 0;
+    while let Some(packet) = client.receive_within(SILENCE).await {
+        let Packet::Publish(message) = packet else {
+            panic!("only messages come");
+        };
+        assert!(message.dup, "{message:?}");
+        client.acknowledge(&message).await;
+        again += 1;
+    }
+    assert_eq!(again, 40);
+}
