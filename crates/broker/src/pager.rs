@@ -15,7 +15,7 @@ use dunlin_codec::Message;
 use dunlin_session::{Delivery, Origin};
 use dunlin_store::{MessageId, Publication, Reader, SessionNo, StoreError, Target, UnixMillis};
 use hashbrown::HashMap;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::clock::Clock;
 use crate::core::Core;
@@ -32,6 +32,8 @@ const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const SHORT_PART: usize = 8;
 /// How long a shutdown waits for a read.
 const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long what several sessions want is kept when nobody asks.
+const CACHE_TIME: Duration = Duration::from_secs(1);
 /// From a read that failed for now to the next try.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -70,9 +72,10 @@ impl Line {
         }
     }
 
-    /// The next one; none when the line is closed.
-    fn pop(&self) -> Option<Arc<Mailbox>> {
+    /// The next one; none when the line is closed. Calls `idle` when nobody has come for a while.
+    fn pop(&self, mut idle: impl FnMut()) -> Option<Arc<Mailbox>> {
         let mut waiting = self.waiting.lock();
+        let mut idles = false;
         loop {
             if waiting.closed {
                 return None;
@@ -80,7 +83,12 @@ impl Line {
             if let Some(mailbox) = waiting.mailboxes.pop_front() {
                 return Some(mailbox);
             }
-            self.changed.wait(&mut waiting);
+            if idles {
+                self.changed.wait(&mut waiting);
+            } else if self.changed.wait_for(&mut waiting, CACHE_TIME).timed_out() {
+                idles = true;
+                MutexGuard::unlocked(&mut waiting, &mut idle);
+            }
         }
     }
 
@@ -194,7 +202,7 @@ fn run(line: &Line, core: &Weak<Core>, reader: Box<dyn Reader>) {
     // Dropped after the reader is.
     let _watch = Watch { line, core };
     let mut reading = Reading::new(reader);
-    while let Some(mailbox) = line.pop() {
+    while let Some(mailbox) = line.pop(|| reading.cache.clear()) {
         let Some(core) = core.upgrade() else { return };
         match reading.serve(&core, &mailbox) {
             Ok(Goes::On) => line.push(mailbox),
@@ -255,6 +263,10 @@ impl Reading {
             return Ok(Goes::NoFurther);
         }
         self.read(core, mailbox.session_no)?;
+        // When memory is short, others need it more.
+        if core.budget.is_short() {
+            self.cache.clear();
+        }
         add(&core.counters.messages_paged_in, self.wanted.len() as u64);
         let mut drops = Drops::default();
         let read = self.wanted.drain(..).zip(self.found.drain(..));
@@ -354,7 +366,8 @@ impl Known {
     }
 }
 
-/// Messages that other sessions will want too, the oldest forgotten first. Bounded by [`CACHE_BYTES_MAX`].
+/// Messages that other sessions will want too, the oldest forgotten first. Bounded by [`CACHE_BYTES_MAX`] and
+/// [`CACHE_TIME`], and by what memory is left.
 #[derive(Debug, Default)]
 struct Cache {
     known: HashMap<MessageId, Known>,
@@ -363,6 +376,10 @@ struct Cache {
 }
 
 impl Cache {
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     fn get(&self, id: MessageId) -> Option<&Known> {
         self.known.get(&id)
     }

@@ -588,3 +588,32 @@ async fn the_end_of_a_session_counts_its_whole_queue() {
     assert_eq!((server.metrics().queued_messages, server.metrics().queued_bytes), (0, 0));
     assert_eq!(format!("{disk:?}").matches("messages: 0").count(), 1, "{disk:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-4.5.0-1] What was read for several sessions does not stay in memory when it is wanted elsewhere.
+async fn what_was_read_gives_its_memory_back() {
+    let server = Server::with(|config| {
+        small_window(config);
+        config.limits.memory_bytes_max = Some(8 << 20);
+        config.sys.interval = None;
+    })
+    .await;
+    for id in ["one", "two"] {
+        let mut client = server.connect(connect(Version::V5, id).kept()).await;
+        client.subscribe("a", QOS1).await;
+        server.lose(client).await;
+    }
+    let payload = "x".repeat(100 << 10);
+    for _ in 0..8 {
+        for _ in 0..20 {
+            server.publish(publish("a", payload.clone()).qos(QOS1)).await;
+        }
+        for id in ["one", "two"] {
+            let mut client = server.connect(connect(Version::V5, id).kept()).await;
+            assert_eq!(client.take_messages(20).await.len(), 20);
+            client.ping_among_messages().await;
+            server.lose(client).await;
+        }
+    }
+    assert_eq!(server.dropped(DropReason::MemoryBudget), 0);
+}
