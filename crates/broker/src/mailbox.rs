@@ -498,28 +498,34 @@ impl Mailbox {
     }
 
     /// Takes in numbered messages that are durable now, each with its id in the store. Those of shared groups come back if
-    /// the client is gone; those without a number too, because the session had ended before they could get one.
+    /// the client is gone; those without a number too, because the session had ended before they could get one. What was for
+    /// an ended session alone is dropped.
     pub(crate) fn post_durable(
         &self,
         deliveries: Vec<(Delivery, Option<MessageId>)>,
         window: Window,
+        drops: &mut Drops,
     ) -> (Vec<Delivery>, Charge) {
         let mut state = self.lock();
         let ended = matches!(state.owner, Owner::Ended);
         let online = self.is_online();
         let window = Window { wanted: online, ..window };
         let mut returned = Vec::new();
+        let mut lost = 0;
         for (delivery, id) in deliveries {
             state.queue.release(delivery.message.size());
             if delivery.origin.is_shared() && !online {
                 returned.push(delivery);
-            } else if !ended {
+            } else if ended {
+                lost += 1;
+            } else {
                 match id {
                     Some(id) => state.queue.push_stored(delivery, id, window),
                     None => state.queue.push(delivery),
                 }
             }
         }
+        drops.block(DropReason::SessionEnded, lost);
         let charge = state.queue.take_charge();
         let waker = state.signal();
         drop(state);

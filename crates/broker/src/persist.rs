@@ -22,6 +22,7 @@ use crate::holding::{BROKER_LINE, Holding, record_of};
 use crate::lane::Patience;
 use crate::mailbox::{Mailbox, Notice};
 use crate::metrics::DropReason;
+use crate::queue::Drops;
 use crate::share::{Group, Member};
 
 /// What one wait for the store may cost beside its messages, for the committer's bounds.
@@ -537,7 +538,8 @@ impl Arrivals {
                 .into_iter()
                 .map(|target| (target.room, (target.delivery, target.id)))
                 .unzip();
-            let (returned, charge) = mailbox.post_durable(deliveries, core.window());
+            let mut drops = Drops::default();
+            let (returned, charge) = mailbox.post_durable(deliveries, core.window(), &mut drops);
             rooms.into_iter().for_each(Room::freed);
             core.charge(charge);
             core.give_back(&mailbox, returned);

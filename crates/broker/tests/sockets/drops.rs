@@ -1,6 +1,7 @@
 //! What a client did not get, counted by client and reason.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::support::*;
 
@@ -81,4 +82,26 @@ async fn what_an_overflow_dropped_does_not_come_back(version: Version) {
     let after_crash = Server::on(&disk.image()).await;
     let mut client = after_crash.absent_subscriber_returns(version).await;
     assert_eq!(client.take_messages_for(SILENCE).await, ["x".repeat(999)]);
+}
+
+versions!(a_message_whose_receiver_ends_on_its_way_is_counted: V5);
+// [MQTT-4.3.2-4] [MQTT-3.1.2-4] It was acknowledged, and its session ended while it went through the store.
+async fn a_message_whose_receiver_ends_on_its_way_is_counted(version: Version) {
+    let (disk, server, durable) = Server::with_durable_subscriber(version).await;
+    server.lose(durable).await;
+    let mut publisher = server.connect(connect(version, "publisher")).await;
+    disk.faults().hold();
+    publisher.send(publish("a", "1").qos(QOS1).id(1)).await;
+    eventually("the commit", || disk.faults().wait_until_stuck(Duration::ZERO)).await;
+    // This one has no place yet when the session ends.
+    publisher.send(publish("a", "2").qos(QOS1).id(2)).await;
+    publisher.ping().await;
+    let mut clean = server.dial(version).await;
+    clean.send(connect(version, "durable").clean(true)).await;
+    eventually("the session to end", || server.metrics().subscriptions == 0).await;
+    disk.faults().release();
+    publisher.expect(puback(1)).await;
+    publisher.expect(puback(2)).await;
+    clean.expect_connack(false).await;
+    assert_eq!(server.dropped(DropReason::SessionEnded), 2);
 }
