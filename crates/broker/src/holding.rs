@@ -25,7 +25,7 @@ pub(crate) const BROKER_LINE: SessionNo = SessionNo(0);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What is held. Bounds: for each client the messages it may have unacknowledged, its Receive Maximum; for the broker one
-/// will and one record for each session that ends, and what came back from members of shared groups.
+/// will and one record for each session that ends, and what goes to members of shared groups or came back from them.
 #[derive(Debug, Default)]
 pub(crate) struct Holding {
     /// Whether there is anything, read without the lock.

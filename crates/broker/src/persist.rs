@@ -422,7 +422,10 @@ impl Finishing<'_> {
             Entry::HandOver { group, from_seq, mut to } => {
                 if self.result != Finished::Durable {
                     to.take_back();
-                    group.give_back(vec![in_group(&group, to.delivery, from_seq)]);
+                    // Put back into the group it would wait for a word of the member that was chosen.
+                    if self.result == Finished::NoRoom {
+                        self.kept.push(Entry::HandOver { group, from_seq, to });
+                    }
                 } else if to.delivery.seq == 0 {
                     // A member that ended before it got its place leaves the message where it was.
                     self.core.offer_group(&group, to.delivery, from_seq);
