@@ -202,8 +202,7 @@ impl Core {
         let full = message.retain && retained.is_none();
         let refused = source.refused.or(if full { Some(ReasonCode::QuotaExceeded) } else { None });
         let source = Source { refused, ..source };
-        // `$SYS` is kept in memory only.
-        let retained = retained.filter(|_| !message.topic.as_bytes().starts_with(b"$SYS/"));
+        let retained = retained.filter(|_| RetainedSet::is_stored(&message.topic));
         let routed = staging.message(self, &route, message, retained, source, now);
         // A will goes out once: no copy of it may be seen while a restart would still find it.
         if source.will_of.is_some() {

@@ -545,6 +545,7 @@ impl Arrivals {
             let (returned, charge) = mailbox.post_durable(deliveries, core.window(), &mut drops);
             rooms.into_iter().for_each(Room::freed);
             core.charge(charge);
+            core.report(&mailbox, drops);
             core.give_back(&mailbox, returned);
         }
     }
@@ -636,6 +637,9 @@ impl PublishEntry {
     }
 
     fn finished(self, core: &Arc<Core>, arrivals: &mut Arrivals) -> Option<Notice> {
+        if let Some(number) = self.retained {
+            core.namespace.retained.settled(&self.message, number, self.expires_at);
+        }
         for target in self.targets {
             arrivals.add(target);
         }
@@ -695,6 +699,10 @@ impl PublishEntry {
         self.take_back();
         if let Some(number) = self.retained {
             core.namespace.retained.take_back(&self.message.topic, number);
+            // Who published it is told, if he waits.
+            if self.token.is_none() {
+                core.report_publish("", Some(&self.message), DropReason::Store);
+            }
         }
         core.counters.drop_many(DropReason::Store, self.groups.len() as u64);
         for target in &self.targets {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use dunlin_codec::{Message, TopicName};
 use dunlin_session::{Delivery, Origin, SubscriptionIds};
 use dunlin_topics::{NameCursor, NameIndex, TopicFilter};
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
@@ -35,6 +35,18 @@ pub(crate) struct Retained {
     /// Its place in the order of all retained messages.
     pub(crate) number: u64,
     pub(crate) expires_at: Option<Instant>,
+}
+
+/// A topic of which something is on its way to the store.
+#[derive(Debug)]
+struct UnderWay {
+    /// Its messages and removals on their way.
+    count: usize,
+    /// The last one of them, if the store has not refused it.
+    newest: u64,
+    /// What the store has for the topic as far as is known, and since which number.
+    stored: Option<Retained>,
+    stored_number: u64,
 }
 
 /// What happened to the set when a retained PUBLISH came.
@@ -60,6 +72,9 @@ pub(crate) struct RetainedSet {
     /// Those that expire, by when.
     expiring: Mutex<BTreeMap<(Instant, u64), TopicName>>,
     changed: Notify,
+    /// Topics of which the store may yet refuse something: then what it has holds again. Locked after `index`. Bounded by
+    /// what may be on its way to the store.
+    under_way: Mutex<HashMap<TopicName, UnderWay>>,
     /// See [`RetainedSet::order`].
     order: [Mutex<()>; ORDER_SHARDS],
     hasher: DefaultHashBuilder,
@@ -76,6 +91,7 @@ impl RetainedSet {
             budget,
             expiring: Mutex::default(),
             changed: Notify::new(),
+            under_way: Mutex::default(),
             order: std::array::from_fn(|_| Mutex::default()),
             hasher: DefaultHashBuilder::default(),
         }
@@ -137,12 +153,17 @@ impl RetainedSet {
             (*number, topic.clone())
         };
         let mut index = self.index.write();
+        let removal = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         if index.get(topic.as_bytes()).is_some_and(|retained| retained.number == number)
             && let Some(old) = index.remove(topic.as_bytes())
         {
             self.went(&old);
+            // Nothing from before comes back.
+            if let Some(topic) = self.under_way.lock().get_mut(&topic) {
+                (topic.newest, topic.stored, topic.stored_number) = (removal, None, removal);
+            }
         }
-        Some((topic, self.last_number.fetch_add(1, Ordering::Relaxed) + 1))
+        Some((topic, removal))
     }
 
     /// Applies a PUBLISH with RETAIN. To be called under the router's read guard.
@@ -152,9 +173,11 @@ impl RetainedSet {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         // [MQTT-3.3.1-6] [MQTT-3.3.1-7] An empty payload removes, and is never stored.
         if message.payload.is_empty() {
-            if let Some(old) = index.remove(message.topic.as_bytes()) {
-                self.went(&old);
+            let old = index.remove(message.topic.as_bytes());
+            if let Some(old) = &old {
+                self.went(old);
             }
+            self.begins(message, number, old);
             return Kept::Removed(number);
         }
         let old = index.get(message.topic.as_bytes()).map(|old| old.message.size() as u64);
@@ -167,19 +190,75 @@ impl RetainedSet {
         // [MQTT-3.3.1-5] The newest replaces.
         let retained = Retained { message: Arc::clone(message), number, expires_at };
         self.came(&retained);
-        if let Some(old) = index.insert(&message.topic, retained) {
-            self.went(&old);
+        let old = index.insert(&message.topic, retained);
+        if let Some(old) = &old {
+            self.went(old);
         }
+        self.begins(message, number, old);
         Kept::Stored(number)
     }
 
-    /// The store refused this message: it is no longer the topic's retained message, if it still was.
-    pub(crate) fn take_back(&self, topic: &TopicName, number: u64) {
-        let mut index = self.index.write();
-        if index.get(topic.as_bytes()).is_some_and(|retained| retained.number == number)
-            && let Some(old) = index.remove(topic.as_bytes())
+    /// Whether the store keeps the retained message of this topic too: `$SYS` is kept in memory only.
+    pub(crate) fn is_stored(topic: &TopicName) -> bool {
+        !topic.as_bytes().starts_with(b"$SYS/")
+    }
+
+    /// A message or a removal goes to the store, where `old` may be what it replaces.
+    fn begins(&self, message: &Message, number: u64, old: Option<Retained>) {
+        if !Self::is_stored(&message.topic) {
+            return;
+        }
+        let mut under_way = self.under_way.lock();
+        let topic = under_way.entry(message.topic.clone()).or_insert_with(|| {
+            let stored_number = old.as_ref().map_or(0, |old| old.number);
+            UnderWay { count: 0, newest: number, stored: old, stored_number }
+        });
+        topic.count += 1;
+        topic.newest = number;
+    }
+
+    /// The store has this message, or this removal if its payload is empty.
+    pub(crate) fn settled(&self, message: &Arc<Message>, number: u64, expires_at: Option<Instant>) {
+        if let Some(topic) = self.under_way.lock().get_mut(&message.topic)
+            && topic.stored_number < number
         {
-            self.went(&old);
+            let message = Arc::clone(message);
+            let removes = message.payload.is_empty();
+            topic.stored = (!removes).then_some(Retained { message, number, expires_at });
+            topic.stored_number = number;
+        }
+        // Whether something newer was refused before it.
+        self.ends(&message.topic, |topic| topic.newest < number);
+    }
+
+    /// The store refused this message or removal: what it has for the topic holds again, unless something newer does.
+    pub(crate) fn take_back(&self, topic: &TopicName, number: u64) {
+        self.ends(topic, |topic| topic.newest == number);
+    }
+
+    /// One thing less is on its way. If `returns` says so, what the store has is the topic's retained message again.
+    fn ends(&self, name: &TopicName, returns: impl Fn(&UnderWay) -> bool) {
+        let may_return = self.under_way.lock().get(name).is_some_and(&returns);
+        let index = may_return.then(|| self.index.write());
+        let mut under_way = self.under_way.lock();
+        let Some(topic) = under_way.get_mut(name) else { return };
+        // Looked at again: a newer one may have come since.
+        if let Some(mut index) = index.filter(|_| returns(topic)) {
+            topic.newest = topic.stored_number;
+            let old = match &topic.stored {
+                Some(stored) => {
+                    self.came(stored);
+                    index.insert(name, stored.clone())
+                }
+                None => index.remove(name.as_bytes()),
+            };
+            if let Some(old) = old {
+                self.went(&old);
+            }
+        }
+        topic.count -= 1;
+        if topic.count == 0 {
+            under_way.remove(name);
         }
     }
 
@@ -284,5 +363,60 @@ impl SubscriptionEntry {
             sent_before: false,
             origin: Origin::Plain,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_codec::Qos;
+
+    use super::*;
+
+    fn message(payload: &'static str) -> Arc<Message> {
+        Arc::new(Message {
+            topic: "r".try_into().expect("a topic"),
+            payload: payload.into(),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            properties: None,
+        })
+    }
+
+    fn apply(set: &RetainedSet, payload: &'static str) -> (Arc<Message>, u64) {
+        let message = message(payload);
+        match set.apply(&message, None) {
+            Kept::Stored(number) | Kept::Removed(number) => (message, number),
+            Kept::Full => panic!("there is room"),
+        }
+    }
+
+    #[test]
+    // [MQTT-3.3.1-5] In whatever order the store takes and refuses, memory ends with what it has.
+    fn what_the_store_refuses_gives_way_to_what_it_has() {
+        let budget = Budget::new(1 << 20);
+        let set = RetainedSet::new(10, 1 << 20, Arc::clone(&budget));
+        let now = || set.index.read().get(b"r").map(|kept| kept.message.payload.clone());
+        let (first, number) = apply(&set, "first");
+        set.settled(&first, number, None);
+        let (second, second_number) = apply(&set, "second");
+        let (third, third_number) = apply(&set, "third");
+        assert_eq!(now(), Some("third".into()));
+        set.take_back(&third.topic, third_number);
+        assert_eq!(now(), Some("first".into()));
+        set.settled(&second, second_number, None);
+        assert_eq!(now(), Some("second".into()));
+
+        let (removal, number) = apply(&set, "");
+        assert_eq!(now(), None);
+        set.take_back(&removal.topic, number);
+        assert_eq!(now(), Some("second".into()));
+
+        let (fourth, fourth_number) = apply(&set, "fourth");
+        let (removal, number) = apply(&set, "");
+        set.settled(&removal, number, None);
+        set.take_back(&fourth.topic, fourth_number);
+        assert_eq!(now(), None);
+        assert!(set.under_way.lock().is_empty());
+        assert_eq!((set.bytes(), budget.used()), (0, 0));
     }
 }

@@ -332,3 +332,57 @@ async fn changes_that_nobody_waits_for_are_tried_again(version: Version) {
     let again = after_crash.connect(connect(version, "durable").kept()).await;
     again.assert_session_present(false);
 }
+
+versions!(a_refused_retained_message_leaves_the_one_before: V5);
+// [MQTT-3.3.1-5] [MQTT-4.3.2-4] What was acknowledged stays, and is what a restart finds.
+async fn a_refused_retained_message_leaves_the_one_before(version: Version) {
+    let disk = MemoryStore::new();
+    let server = Server::on_with(&disk, |config| config.sys.interval = None).await;
+    let mut publisher = server.connect(connect(version, "publisher")).await;
+    publisher.publish(publish("r", "kept").qos(QOS1).retain()).await;
+    disk.faults().full(true);
+    let mut bytes = Vec::new();
+    for id in 1..=3 {
+        bytes.extend(publisher.encoded(publish("r", "lost").qos(QOS1).id(id).retain()));
+    }
+    publisher.send_bytes(&bytes).await;
+    for id in 1..=3 {
+        publisher.expect(puback(id).code(ReasonCode::QuotaExceeded)).await;
+    }
+    // Nobody can be told of this one.
+    publisher.send(publish("r", "lost").retain()).await;
+    publisher.ping().await;
+    eventually("it to be refused", || server.dropped(DropReason::Store) == 1).await;
+    let mut client = server.connect(connect(version, "client")).await;
+    client.subscribe("r", QOS1).await;
+    client.expect_and_acknowledge(publish("r", "kept").qos(QOS1).retain()).await;
+    assert_eq!(server.metrics().retained_messages, 1);
+    disk.faults().full(false);
+    publisher.publish(publish("r", "new").qos(QOS1).retain()).await;
+    client.expect_and_acknowledge(publish("r", "new").qos(QOS1)).await;
+    let after_crash = Server::on(&disk.image()).await;
+    let mut client = after_crash.connect(connect(version, "client")).await;
+    client.subscribe("r", QOS1).await;
+    client.expect_and_acknowledge(publish("r", "new").qos(QOS1).retain()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// (4.8.2) A group's message that found no room on its way to a member is tried again, though the member says nothing.
+async fn a_message_of_a_group_that_found_no_room_is_tried_again() {
+    let disk = MemoryStore::new();
+    let server = Server::on(&disk).await;
+    let mut member = server.connect(connect(Version::V5, "m").kept().receive_maximum(1)).await;
+    member.subscribe("$share/g/a", QOS1).await;
+    for payload in ["1", "2"] {
+        server.publish(publish("a", payload).qos(QOS1)).await;
+    }
+    let first = member.expect_message(publish("a", "1").qos(QOS1)).await;
+    let failures = server.metrics().store_failures;
+    for _ in 0..6 {
+        disk.faults().fail_next(Failure::Full);
+    }
+    member.send(puback(first)).await;
+    member.expect_and_acknowledge(publish("a", "2").qos(QOS1)).await;
+    assert_eq!(server.metrics().store_failures, failures + 6);
+    member.expect_nothing().await;
+}
