@@ -581,6 +581,9 @@ impl PublishEntry {
             self.place(group, &mut targets);
         }
         targets.extend(self.targets.iter_mut().filter_map(QueueTarget::number));
+        if let Some(core) = to.core {
+            self.keep_in_groups(core, &mut targets);
+        }
         // Members of groups are among them now.
         level = level.max(self.level_needed(to));
         let batch = &mut *to.batch;
@@ -634,6 +637,24 @@ impl PublishEntry {
         delivery.seq = group.number();
         targets.push(self::target(group.session_no, delivery.seq, &delivery));
         self.groups.push(GroupTarget { group, delivery, member });
+    }
+
+    /// Keeps what was for members of groups that have ended since they were chosen: it waits in its group.
+    fn keep_in_groups(&mut self, core: &Core, targets: &mut Vec<Target>) {
+        let left = |target: &mut QueueTarget| {
+            target.delivery.seq == 0 && target.delivery.origin.is_shared()
+        };
+        for QueueTarget { room, delivery, .. } in self.targets.extract_if(.., left) {
+            let Origin::Shared { group, .. } = delivery.origin else { continue };
+            let Some(group) = core.namespace.router.group_by_number(SessionNo(group)) else {
+                core.drop_copies(&room.mailbox, DropReason::SessionEnded, 1);
+                continue;
+            };
+            let mut delivery = in_group(&group, delivery, 0);
+            delivery.seq = group.number();
+            targets.push(target(group.session_no, delivery.seq, &delivery));
+            self.groups.push(GroupTarget { group, delivery, member: None });
+        }
     }
 
     fn finished(self, core: &Arc<Core>, arrivals: &mut Arrivals) -> Option<Notice> {

@@ -1,5 +1,7 @@
 //! A store without room for messages: who is told, who is held back, and what goes on.
 
+use std::time::Duration;
+
 use dunlin_broker::{Durability, PublishError, StoreFull};
 use dunlin_store::MemoryStore;
 
@@ -385,4 +387,31 @@ async fn a_message_of_a_group_that_found_no_room_is_tried_again() {
     member.expect_and_acknowledge(publish("a", "2").qos(QOS1)).await;
     assert_eq!(server.metrics().store_failures, failures + 6);
     member.expect_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// (4.8.2) [MQTT-4.3.2-2 @3.1.1] The member that was to get a held message ends: the group has it before it is acknowledged.
+async fn a_held_message_stays_with_its_group_when_the_member_ends() {
+    let disk = MemoryStore::new();
+    let server = Server::on(&disk).await;
+    let mut absent = server.connect(connect(Version::V5, "absent").kept()).await;
+    absent.subscribe("$share/g/a", QOS1).await;
+    server.lose(absent).await;
+    let mut member = server.connect(connect(Version::V5, "member").kept()).await;
+    member.subscribe("$share/g/a", QOS1).await;
+    let mut publisher = server.connect(connect(Version::V3_1_1, "publisher")).await;
+    disk.faults().fail_next(Failure::Full);
+    publisher.send(publish("a", "x").qos(QOS1).id(1)).await;
+    eventually("it to be held", || server.metrics().store_held_messages == 1).await;
+    member.end_session().await;
+    eventually("the member to end", || server.broker.drops("member").is_none()).await;
+    disk.faults().hold();
+    publisher.expect_nothing_for(Duration::from_millis(1_500)).await;
+    disk.faults().release();
+    publisher.expect(puback(1)).await;
+    for server in [Server::on(&disk.image()).await, server] {
+        let mut absent = server.connect(connect(Version::V5, "absent").kept()).await;
+        absent.expect_and_acknowledge(publish("a", "x").qos(QOS1)).await;
+        absent.expect_nothing().await;
+    }
 }
