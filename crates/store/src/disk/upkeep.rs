@@ -42,6 +42,8 @@ pub(super) struct Upkeep {
     progress: Progress,
     /// When something was first written without being synced.
     unsynced_since: Option<Instant>,
+    /// When cursors were last written.
+    noted_at: Instant,
     /// Pages of the log when it was last moved into the database.
     moved_pages: u32,
     witnessed_at: Instant,
@@ -61,6 +63,7 @@ impl Upkeep {
         Self {
             progress: Progress { synced: last, witnessed: last },
             unsynced_since: None,
+            noted_at: Instant::now(),
             moved_pages: 0,
             witnessed_at: Instant::now(),
             looked_at: None,
@@ -86,6 +89,11 @@ impl DiskStore {
         }
     }
 
+    /// Cursors are in the transaction under way.
+    pub(super) fn noted(&mut self) {
+        self.upkeep.noted_at = Instant::now();
+    }
+
     /// Does a little; says when it wants to be called again if nothing comes.
     pub(super) fn keep_up(
         &mut self,
@@ -105,7 +113,9 @@ impl DiskStore {
         let due = self.upkeep.unsynced_since.is_some_and(|since| {
             now.saturating_duration_since(since) >= self.options.sync_interval
         });
-        if due || idle && self.index.has_dirty() {
+        // Where nothing but acknowledgements comes, no commit takes the cursors along.
+        let late = now.saturating_duration_since(self.upkeep.noted_at) >= CURSOR_WAIT;
+        if due || (idle || late) && self.index.has_dirty() {
             self.note_all(due)?;
         }
         let mut busy = self.remove_dead(idle)?;
