@@ -132,8 +132,18 @@ pub(super) fn counted(what: &str, more: u64) -> String {
 
 /// What SQLite says, as what follows from it.
 pub(super) fn store_error(error: rusqlite::Error) -> StoreError {
-    use rusqlite::ErrorCode;
-    let rusqlite::Error::SqliteFailure(cause, _) = &error else {
+    use rusqlite::{Error, ErrorCode};
+    // A column holds what is never written to it.
+    if matches!(
+        error,
+        Error::Utf8Error(..)
+            | Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..)
+    ) {
+        return StoreError::Corrupt(format!("a row cannot be read: {error}").into());
+    }
+    let Error::SqliteFailure(cause, _) = &error else {
         return StoreError::Io(io::Error::other(error));
     };
     // The index of the log grows in memory that the disk has to have room for.

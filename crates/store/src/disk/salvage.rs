@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,13 +12,18 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use super::error::{OpenError, store_error};
 use super::folder::{self, Folder};
 use super::layout;
-use super::schema::{State, Table, Writer, number_key, text_key};
-use super::survey::{state_beside, survey};
+use super::schema::{State, Table, Writer, number_key, open_failure, text_key};
+use super::survey::{may_begin, state_beside, survey};
 use super::wal;
 use crate::backend::{MessageHeader, Meta, RetainedRecord, StoredSession, Visitor};
 use crate::cursor::Cursor;
 use crate::error::StoreError;
 use crate::id::{MessageId, NamespaceNo, SessionNo};
+
+/// Where a new store is made of a damaged one.
+const WORK: &str = "salvaging";
+/// What the directory of a new store is called when it is whole; behind it is the number of the quarantine.
+const READY: &str = "salvaged-";
 
 /// What was lost when a damaged store was put aside. Its [`Display`](fmt::Display) lists all of it, a line each.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -94,7 +99,7 @@ impl Visitor for Nobody {
 
 /// Salvages a store if anything is wrong with it.
 pub(super) fn salvage_if_damaged(folder: &Folder) -> Result<Option<Salvaged>, OpenError> {
-    if !folder.database().exists() {
+    if !folder.database().exists() && may_begin(folder, &mut folder.witness()?).is_ok() {
         return Ok(None);
     }
     match first_damage(folder)? {
@@ -109,8 +114,9 @@ fn first_damage(folder: &Folder) -> Result<Option<String>, OpenError> {
     let look = || {
         let tail = wal::inspect(&folder.wal())
             .map_err(|error| OpenError::Folder { path: folder.wal(), error })?;
-        let writer = Writer::open(&file, false)?;
-        let state = state_beside(folder, &writer.connection, &mut folder.witness()?, &tail)?;
+        let mut witness = folder.witness()?;
+        let writer = Writer::open(&file, may_begin(folder, &mut witness)?)?;
+        let state = state_beside(folder, &writer.connection, &mut witness, &tail)?;
         survey(&writer.connection, &state, i64::MAX, &mut Nobody)
             .map_err(|error| OpenError::store(&file, error))
     };
@@ -121,47 +127,113 @@ fn first_damage(folder: &Folder) -> Result<Option<String>, OpenError> {
     }
 }
 
+/// The new store is made in a directory of its own, and only when it is whole does it take the place of the old one.
 fn salvage(folder: &Folder, cause: String) -> Result<Salvaged, OpenError> {
     let witnessed = folder.witness().and_then(|mut witness| witness.read()).ok().flatten();
-    let quarantine = put_aside(folder)?;
-    let file = folder.database();
-    let failed = |error| OpenError::Store { file: file.clone(), error };
-    let mut salvage = Salvage::new(Salvaged { quarantine, cause, ..Salvaged::default() });
-    folder.make_database()?;
-    let writer = Writer::open(&file, true)?;
-    // A file that is no database any more gives nothing, which the report says.
-    if let Ok(old) = open_old(&folder::database(&salvage.report.quarantine)) {
-        salvage.copy(&old, &writer.connection).map_err(failed)?;
-    }
-    salvage.finish(&writer.connection, witnessed).map_err(failed)?;
-    let last = salvage.state.last;
-    drop(writer);
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let work = folder.path().join(WORK);
+    let made = remake(folder, &work, cause, witnessed);
+    let ready = folder.path().join(format!("{READY}{millis}"));
+    let placed = made.and_then(|made| {
+        let failed = |error| OpenError::Folder { path: work.clone(), error };
+        fs::rename(&work, &ready).map_err(failed)?;
+        folder::sync_folder(folder.path()).map_err(failed)?;
+        Ok(made)
+    });
+    let (mut report, last) = match placed {
+        Ok(made) => made,
+        Err(error) => {
+            // The old one is as it was. What cannot be removed now is, the next time.
+            let _ = fs::remove_dir_all(&work);
+            return Err(error);
+        }
+    };
+    report.quarantine = put_in_place(folder, &ready)?;
     folder
         .witness()?
         .write(last)
         .map_err(|error| OpenError::Folder { path: folder.path().to_owned(), error })?;
-    Ok(salvage.report)
+    Ok(report)
 }
 
-/// Moves the store's files to a directory beside the new ones.
-fn put_aside(folder: &Folder) -> Result<PathBuf, OpenError> {
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+/// Makes a store of what is sound in the one in `folder`; its last id is beside the report.
+fn remake(
+    folder: &Folder,
+    work: &Path,
+    cause: String,
+    witnessed: Option<MessageId>,
+) -> Result<(Salvaged, MessageId), OpenError> {
+    let file = folder::database(work);
+    let failed = |error| OpenError::Store { file: file.clone(), error };
+    let beside = |error| OpenError::Folder { path: work.to_owned(), error };
+    if work.exists() {
+        fs::remove_dir_all(work).map_err(beside)?;
+    }
+    folder::make(work).map_err(beside)?;
+    folder::make_database(work)?;
+    let mut salvage = Salvage::new(Salvaged { cause, ..Salvaged::default() });
+    let writer = Writer::open(&file, true)?;
+    // A file that is no database any more gives nothing, which the report says.
+    if let Ok(old) = open_old(&folder.database()) {
+        salvage.copy(&old, &writer.connection).map_err(failed)?;
+    }
+    salvage.finish(&writer.connection, witnessed).map_err(failed)?;
+    writer.merge_at_end().map_err(|error| open_failure(&file, error))?;
+    drop(writer);
+    File::open(&file).and_then(|file| file.sync_all()).map_err(beside)?;
+    folder::sync_folder(work).map_err(beside)?;
+    Ok((salvage.report, salvage.state.last))
+}
+
+/// A salvaged store that is whole, and has not taken the place of the damaged one yet.
+pub(super) fn unplaced(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?;
+    let mut names = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    names.find(|path| name(path).is_some_and(|name| name.starts_with(READY)))
+}
+
+/// Ends a salvage that a kill had cut off.
+pub(super) fn complete(folder: &Folder) -> Result<(), OpenError> {
+    match unplaced(folder.path()) {
+        Some(ready) => put_in_place(folder, &ready).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+fn name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+/// Moves the store's files to a directory beside it, and the new database in their place. Each step may be the last before
+/// a kill: begun again, it goes on. The directory of the old files.
+fn put_in_place(folder: &Folder, ready: &Path) -> Result<PathBuf, OpenError> {
+    let millis = name(ready).and_then(|name| name.strip_prefix(READY)).unwrap_or_default();
     let quarantine = folder.path().join(format!("quarantine-{millis}"));
     let failed = |error| OpenError::Folder { path: quarantine.clone(), error };
-    fs::create_dir(&quarantine).map_err(failed)?;
-    for file in folder::files(folder.path()) {
-        if let Some(name) = file.file_name().filter(|_| file.exists()) {
-            fs::rename(&file, quarantine.join(name)).map_err(failed)?;
+    let new = folder::database(ready);
+    if new.exists() {
+        folder::make(&quarantine).map_err(failed)?;
+        for file in folder::files(folder.path()) {
+            if let Some(name) = file.file_name().filter(|_| file.exists()) {
+                fs::rename(&file, quarantine.join(name)).map_err(failed)?;
+            }
         }
+        folder::sync_folder(&quarantine)
+            .and_then(|()| folder::sync_folder(folder.path()))
+            .and_then(|()| fs::rename(&new, folder.database()))
+            .and_then(|()| folder::sync_folder(folder.path()))
+            .map_err(failed)?;
     }
-    folder::sync_folder(&quarantine)
-        .and_then(|()| folder::sync_folder(folder.path()))
-        .map_err(failed)?;
+    fs::remove_dir_all(ready).map_err(failed)?;
     Ok(quarantine)
 }
 
 /// Opens the damaged database so that nothing in its files changes.
 fn open_old(file: &Path) -> rusqlite::Result<Connection> {
+    // Beside an empty one SQLite would remove the log.
+    if fs::metadata(file).is_ok_and(|file| file.len() == 0) {
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

@@ -57,6 +57,20 @@ pub(super) struct Survey {
     found: State,
 }
 
+/// Whether a store may be begun here: nothing was acknowledged yet. Where something was, the database must be there.
+/// SQLite would remove the log beside an empty one.
+pub(super) fn may_begin(folder: &Folder, witness: &mut Witness) -> Result<bool, OpenError> {
+    let Some(witnessed) = witness.read()?.filter(|witnessed| witnessed.0 > 0) else {
+        return Ok(true);
+    };
+    let file = folder.database();
+    if std::fs::metadata(&file).is_ok_and(|file| file.len() > 0) {
+        return Ok(false);
+    }
+    let what = format!("it is missing or empty, and commits up to {witnessed} were acknowledged");
+    Err(OpenError::Damaged { file, what: what.into(), more: 0 })
+}
+
 /// The state that the database has, held against the witness beside it.
 pub(super) fn state_beside(
     folder: &Folder,

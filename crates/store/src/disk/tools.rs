@@ -8,9 +8,9 @@ use rusqlite::Connection;
 
 use super::error::OpenError;
 use super::folder::{self, Folder};
-use super::salvage::{Nobody, Salvaged, salvage_if_damaged};
+use super::salvage::{Nobody, Salvaged, complete, salvage_if_damaged, unplaced};
 use super::schema::{self, PAGE_BYTES, State, Table, Writer, open_failure, open_reader};
-use super::survey::{Findings, state_beside, survey};
+use super::survey::{Findings, may_begin, state_beside, survey};
 use super::wal;
 use crate::backend::Report;
 
@@ -84,10 +84,11 @@ pub fn check(folder: &Path) -> Result<Checked, OpenError> {
         Checked { file: file.clone(), torn_bytes: tail.torn_bytes, ..Checked::default() };
     let mut findings = Findings::default();
     let mut look = || {
-        let writer = Writer::open(&file, false)?;
+        let mut witness = folder.witness()?;
+        let writer = Writer::open(&file, may_begin(&folder, &mut witness)?)?;
         let pages = integrity(&writer.connection).map_err(|error| open_failure(&file, error))?;
         pages.into_iter().for_each(|page| findings.add(page));
-        let state = state_beside(&folder, &writer.connection, &mut folder.witness()?, &tail)?;
+        let state = state_beside(&folder, &writer.connection, &mut witness, &tail)?;
         survey(&writer.connection, &state, i64::MAX, &mut Nobody)
             .map_err(|error| OpenError::store(&file, error))
     };
@@ -123,10 +124,12 @@ pub fn repair(folder: &Path) -> Result<Option<Salvaged>, OpenError> {
 }
 
 fn existing(folder: &Path) -> Result<Folder, OpenError> {
-    if !folder::database(folder).exists() {
+    if !folder::database(folder).exists() && unplaced(folder).is_none() {
         return Err(OpenError::Missing { path: folder.to_owned() });
     }
-    Folder::open(folder)
+    let folder = Folder::open(folder)?;
+    complete(&folder)?;
+    Ok(folder)
 }
 
 /// What a store holds and takes.
@@ -269,6 +272,7 @@ pub fn backup(folder: &Path, to: &Path) -> Result<BackedUp, OpenError> {
     if let Some((what, more)) = seen.findings.first() {
         return Err(OpenError::Damaged { file: target, what: what.into(), more });
     }
+    writer.merge_at_end().map_err(|error| open_failure(&target, error))?;
     drop(writer);
     copy.witness()?.write(state.last).map_err(unsynced)?;
     folder::sync_folder(to).map_err(unsynced)?;
