@@ -20,6 +20,8 @@ use crate::cursor::Cursor;
 use crate::error::StoreError;
 use crate::id::{MessageId, NamespaceNo, SessionNo};
 
+/// Keys behind one that cannot be read that are tried one by one: about as many as stand on a page.
+const ONE_BY_ONE: i64 = 1_024;
 /// Where a new store is made of a damaged one.
 const WORK: &str = "salvaging";
 /// What the directory of a new store is called when it is whole; behind it is the number of the quarantine.
@@ -41,6 +43,8 @@ pub struct Salvaged {
     pub cursors: Vec<String>,
     /// Messages that are lost, by the client that they waited for.
     pub messages: BTreeMap<String, u64>,
+    /// Records of messages that are lost, those included that nobody waited for any more.
+    pub records: u64,
     /// Lost messages whose topic could still be read, by topic.
     pub topics: BTreeMap<String, u64>,
     /// Topics whose retained message is lost.
@@ -68,6 +72,13 @@ impl fmt::Display for Salvaged {
         }
         for (client, count) in &self.messages {
             writeln!(f, "lost: {count} messages that waited for {client:?}")?;
+        }
+        if self.records > 0 {
+            writeln!(
+                f,
+                "lost: {} records of messages in all, with those that nobody waited for any more",
+                self.records
+            )?;
         }
         for (topic, count) in &self.topics {
             writeln!(f, "lost: {count} messages of topic {topic:?}, among those above")?;
@@ -252,6 +263,10 @@ struct Salvage {
     cursors: HashMap<SessionNo, Cursor>,
     /// The sessions whose cursor is gone.
     unknown: BTreeSet<SessionNo>,
+    /// Rows of cursors that could be read, sound or not.
+    cursor_rows: u64,
+    /// The highest place at which a message is known to have stood.
+    last_places: HashMap<SessionNo, u64>,
     /// Places at which a sound message stands.
     places: HashMap<SessionNo, BTreeSet<u64>>,
     buffer: Vec<u8>,
@@ -266,6 +281,8 @@ impl Salvage {
             names: HashMap::new(),
             cursors: HashMap::new(),
             unknown: BTreeSet::new(),
+            cursor_rows: 0,
+            last_places: HashMap::new(),
             places: HashMap::new(),
             buffer: Vec::new(),
         }
@@ -296,7 +313,11 @@ impl Salvage {
                     Table::Sub => self.report.subscriptions.len(),
                     Table::Retained => self.report.retained.len(),
                     // Messages are told of by the places at which they stood.
-                    Table::Msg | Table::Cursor => continue,
+                    Table::Msg => {
+                        self.report.records = lost;
+                        continue;
+                    }
+                    Table::Cursor => continue,
                     Table::Namespace | Table::Inq2 => 0,
                 };
                 let lost = lost.saturating_sub(told as u64);
@@ -333,7 +354,7 @@ impl Salvage {
             let number = SessionNo(row.get(0)?);
             let name = String::from_utf8_lossy(row.get_ref(3)?.as_bytes().unwrap_or_default())
                 .into_owned();
-            self.state.next_session = self.state.next_session.max(number.next().unwrap_or(number));
+            self.used(number);
             let (namespace, kind, sealed) =
                 (NamespaceNo(row.get(1)?), row.get(2)?, row.get::<_, Vec<u8>>(4)?);
             let key = layout::key(kind, &name);
@@ -356,6 +377,11 @@ impl Salvage {
             self.inbound(old, new, number);
         }
         Ok(())
+    }
+
+    /// A number that must not be given to another session, though its own may be lost.
+    fn used(&mut self, number: SessionNo) {
+        self.state.next_session = self.state.next_session.max(number.next().unwrap_or(number));
     }
 
     fn name(&self, session: SessionNo) -> String {
@@ -405,6 +431,8 @@ impl Salvage {
         each_readable(old, sql, &mut |row| {
             let number = SessionNo(row.get(0)?);
             let sealed: Vec<u8> = row.get(1)?;
+            self.cursor_rows += 1;
+            self.used(number);
             if !self.names.contains_key(&number) {
                 return Ok(());
             }
@@ -436,6 +464,11 @@ impl Salvage {
             let (sealed, body) = (row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?);
             self.state.last = self.state.last.max(id);
             let header = layout::header(id, &sealed);
+            for target in header.iter().flat_map(|header| &header.targets) {
+                self.used(target.session);
+                // Places rise with ids.
+                self.last_places.insert(target.session, target.seq);
+            }
             let Some(header) = header.filter(|header| layout::body_is_sound(header, &body)) else {
                 // Only one of the two may be wrong, and the other one still tell the topic.
                 let topic = layout::message(&body, dunlin_codec::Qos::AtMostOnce).map_or_else(
@@ -481,9 +514,25 @@ impl Salvage {
         })
     }
 
+    /// A session without a row has acknowledged nothing, unless rows are missing: then it is not known, where its first message
+    /// does not stand at the first place.
+    fn find_lost_cursors(&mut self) {
+        let lost = self.old.map(|mut old| old.tally(Table::Cursor).rows > self.cursor_rows);
+        if lost == Some(false) {
+            return;
+        }
+        for &number in self.names.keys().filter(|number| !self.cursors.contains_key(number)) {
+            let first = self.places.get(&number).and_then(|places| places.first());
+            if first.map_or(lost.is_some(), |first| *first > 1) {
+                self.unknown.insert(number);
+            }
+        }
+    }
+
     /// Places rise without gaps, so that those of lost messages are known: no message stands there, and they are not
     /// acknowledged. Of a session whose cursor is lost too, the places before its first message count as done with.
     fn count_lost_places(&mut self, new: &Connection) -> Result<(), StoreError> {
+        self.find_lost_cursors();
         for number in std::mem::take(&mut self.unknown) {
             self.report.cursors.push(self.name(number));
             let first = self.places.get(&number).and_then(|places| places.first().copied());
@@ -495,10 +544,12 @@ impl Salvage {
             self.cursors.insert(number, cursor);
         }
         let mut lost = BTreeMap::new();
-        for (number, places) in &self.places {
-            let Some(last) = places.last().filter(|_| self.names.contains_key(number)) else {
+        let none = BTreeSet::new();
+        for (number, last) in &self.last_places {
+            if !self.names.contains_key(number) {
                 continue;
-            };
+            }
+            let places = self.places.get(number).unwrap_or(&none);
             let cursor = self.cursors.get(number).cloned().unwrap_or_default();
             let from = cursor.acknowledged_through() + 1;
             let here = places.range(from..).filter(|seq| !cursor.is_acknowledged(**seq)).count();
@@ -540,12 +591,12 @@ fn each_readable(
     sql: &str,
     take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
 ) -> Result<(), StoreError> {
-    let mut from = i64::MIN;
-    let mut step = 1_i64;
-    loop {
+    // Keys begin at zero.
+    let mut from = Some(0);
+    while let Some(key) = from {
         let mut last = None;
         let mut failed = None;
-        let read = each(old, sql, [from, i64::MAX], &mut |row| {
+        let read = each(old, sql, [key, i64::MAX], &mut |row| {
             last = row.get(0).ok().or(last);
             // What cannot be written is another matter than what cannot be read.
             match take(row) {
@@ -562,12 +613,48 @@ fn each_readable(
         if read.is_ok() {
             return Ok(());
         }
-        step = if last.is_some() { 1 } else { step.saturating_mul(2) };
-        let at = last.unwrap_or(from);
-        // Keys begin at zero; what is before is skipped at once.
-        from = at.max(-1).saturating_add(step);
-        if from == i64::MAX {
-            return Ok(());
+        from = match last.map(|last: i64| last.saturating_add(1)) {
+            Some(next) if is_readable(old, sql, next) => Some(next),
+            next => next_readable(old, sql, next.unwrap_or(key)),
+        };
+    }
+    Ok(())
+}
+
+/// Whether the first row from `key` on can be read, or there is none.
+fn is_readable(old: &Connection, sql: &str, key: i64) -> bool {
+    let mut found = false;
+    let read = each(old, sql, [key, i64::MAX], &mut |_| {
+        found = true;
+        Err(rusqlite::Error::QueryReturnedNoRows)
+    });
+    found || read.is_ok()
+}
+
+/// The lowest key above `bad` from which on rows can be read again. What is close is tried one by one; farther away it steps
+/// faster and then back, and an island between two damages may be passed over.
+fn next_readable(old: &Connection, sql: &str, bad: i64) -> Option<i64> {
+    let (mut low, mut step) = (bad, 1_i64);
+    let mut high = loop {
+        if low == i64::MAX {
+            return None;
+        }
+        let next = low.saturating_add(step);
+        if is_readable(old, sql, next) {
+            break next;
+        }
+        if next - bad > ONE_BY_ONE {
+            step = step.saturating_mul(2);
+        }
+        low = next;
+    };
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if is_readable(old, sql, middle) {
+            high = middle;
+        } else {
+            low = middle;
         }
     }
+    Some(high)
 }
