@@ -56,6 +56,8 @@ pub(super) struct Upkeep {
     free_pages: u64,
     disk_free: u64,
     full: bool,
+    /// Whether it is the disk that has no room, not the store's own bound.
+    short: bool,
 }
 
 impl Upkeep {
@@ -73,6 +75,7 @@ impl Upkeep {
             free_pages: 0,
             disk_free: u64::MAX,
             full: false,
+            short: false,
         }
     }
 }
@@ -283,7 +286,8 @@ impl DiskStore {
 
     /// Makes the file smaller if much of it is free; whether there may be more to do.
     fn shrink(&mut self, idle: bool) -> Result<bool, StoreError> {
-        let most = self.options.free_bytes_max / PAGE_BYTES;
+        // What is free in the file is no room on the disk, and only that ends the state of being full.
+        let most = if self.upkeep.short { 0 } else { self.options.free_bytes_max / PAGE_BYTES };
         let free = self.upkeep.free_pages;
         // While there is work, free room will be used again: only what is far too much is given back then.
         if free <= most || !idle && free <= most * 4 {
@@ -291,7 +295,7 @@ impl DiskStore {
         }
         let steps = if idle { IDLE_STEPS } else { 1 };
         for _ in 0..steps {
-            self.upkeep_transaction(false, |store| {
+            let given = self.upkeep_transaction(false, |store| {
                 let sql = format!("PRAGMA incremental_vacuum({PAGES_PER_STEP})");
                 let mut statement =
                     store.writer.connection.prepare_cached(&sql).map_err(store_error)?;
@@ -299,6 +303,11 @@ impl DiskStore {
                 while rows.next().map_err(store_error)?.is_some() {}
                 Ok(())
             })?;
+            if !given {
+                // There is no room for it in the log. At the next look it is tried again.
+                self.upkeep.free_pages = 0;
+                return Ok(false);
+            }
         }
         let given = u64::from(PAGES_PER_STEP) * steps as u64;
         self.upkeep.free_pages = free.saturating_sub(given);
@@ -346,6 +355,7 @@ impl DiskStore {
         let was = upkeep.full;
         let short = upkeep.disk_free < ballast.saturating_mul(if was { 3 } else { 2 });
         upkeep.full = upkeep.ballast_gone || over(u64::from(was)) || short;
+        upkeep.short = upkeep.ballast_gone || short;
         if upkeep.full && !was {
             self.status.times_full.fetch_add(1, Ordering::Relaxed);
         }
@@ -415,5 +425,37 @@ impl DiskStore {
             return Ok(());
         }
         Err(StoreError::Full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Store as _;
+    use crate::disk::DiskOptions;
+
+    /// A store of which some pages are free.
+    fn with_free_pages(folder: &std::path::Path) -> DiskStore {
+        let options = DiskOptions { ballast_bytes: 1, ..DiskOptions::default() };
+        let mut store = DiskStore::open(folder, options).unwrap();
+        let sql = "INSERT INTO msg VALUES(1, x'', zeroblob(4000000)); DELETE FROM msg;";
+        store.writer.connection.execute_batch(sql).unwrap();
+        store.refresh_status();
+        assert!(store.upkeep.free_pages > 900, "{:?}", store.upkeep);
+        store
+    }
+
+    #[test]
+    fn a_full_disk_gets_back_all_that_is_free_in_the_file() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut store = with_free_pages(folder.path());
+        assert!(!store.shrink(true).unwrap(), "it is kept, to be used again");
+        store.upkeep.disk_free = 0;
+        assert_eq!(store.room(), Room::NoMessages);
+        while store.shrink(false).unwrap() {}
+        store.refresh_status();
+        assert_eq!(store.upkeep.free_pages, 0);
+        assert_eq!(store.room(), Room::All);
+        assert!(fs::metadata(store.file()).unwrap().len() < 1 << 20);
     }
 }
