@@ -263,6 +263,28 @@ fn a_backup_of_a_store_in_use_is_a_store() {
 }
 
 #[test]
+fn a_copy_that_is_not_whole_is_no_store() {
+    let folder = TempDir::new().unwrap();
+    closed(folder.path());
+    let damage = |sql: &str| {
+        let connection = Connection::open(database(folder.path())).unwrap();
+        assert_eq!(connection.execute(sql, []).unwrap(), 1);
+    };
+    damage("UPDATE msg SET body = CAST(body || x'00' AS BLOB) WHERE mid = 5");
+    let to = TempDir::new().unwrap();
+    // What a backup left that was killed.
+    fs::create_dir(to.path().join("copying")).unwrap();
+    fs::write(to.path().join("copying/store.sqlite3"), "a part").unwrap();
+    let error = backup(folder.path(), to.path()).unwrap_err().to_string();
+    assert!(error.contains("message 5: the checksum of its body"), "{error}");
+    assert!(!database(to.path()).exists());
+    damage("UPDATE msg SET body = CAST(substr(body, 1, length(body) - 1) AS BLOB) WHERE mid = 5");
+    backup(folder.path(), to.path()).unwrap();
+    assert!(!to.path().join("copying").exists());
+    assert_eq!(reopened(to.path()), reopened(folder.path()));
+}
+
+#[test]
 fn a_torn_end_of_the_log_is_cut_and_told_of() {
     let mut disk = Disk::new();
     let batch = fill(disk.disk());
@@ -486,6 +508,21 @@ fn a_name_that_is_no_text_is_damage_too() {
     let salvaged = repair(folder.path()).unwrap().unwrap();
     assert_eq!(salvaged.sessions, ["A\u{FFFD}B"]);
     assert_eq!(reopened(folder.path()).report.sessions, 58);
+}
+
+#[test]
+fn a_body_of_another_type_is_damage_too() {
+    let folder = TempDir::new().unwrap();
+    closed(folder.path());
+    // One bit of the row's own head tells bytes from text.
+    Connection::open(database(folder.path()))
+        .unwrap()
+        .execute("UPDATE msg SET body = CAST(body AS TEXT) WHERE mid = 5", [])
+        .unwrap();
+    let error = recover(folder.path()).unwrap_err();
+    assert!(error.contains("message 5: the checksum of its body"), "{error}");
+    assert!(!check(folder.path()).unwrap().is_sound());
+    assert_eq!(repair(folder.path()).unwrap().map(|salvaged| salvaged.records), Some(1));
 }
 
 #[test]

@@ -521,9 +521,10 @@ impl Salvage {
         if lost == Some(false) {
             return;
         }
+        let known = lost.is_some();
         for &number in self.names.keys().filter(|number| !self.cursors.contains_key(number)) {
             let first = self.places.get(&number).and_then(|places| places.first());
-            if first.map_or(lost.is_some(), |first| *first > 1) {
+            if first.map_or(known, |first| *first > 1) {
                 self.unknown.insert(number);
             }
         }

@@ -14,6 +14,9 @@ use super::survey::{Findings, may_begin, state_beside, survey};
 use super::wal;
 use crate::backend::Report;
 
+/// Where a copy is made.
+const WORK: &str = "copying";
+
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -241,20 +244,42 @@ pub fn backup(folder: &Path, to: &Path) -> Result<BackedUp, OpenError> {
         return Err(OpenError::Missing { path: folder.to_owned() });
     }
     let copy = Folder::open(to)?;
-    let target = copy.database();
-    if target.exists() {
+    if copy.database().exists() {
         return Err(OpenError::NotEmpty { path: to.to_owned() });
     }
-    let connection = open_reader(&file).map_err(|error| open_failure(&file, error))?;
+    // It gets its name when it is whole and sound, so that nobody takes a part of one for a backup.
+    let work = to.join(WORK);
+    let failed = |error| OpenError::Folder { path: work.clone(), error };
+    if work.exists() {
+        fs::remove_dir_all(&work).map_err(failed)?;
+    }
+    folder::make(&work).map_err(failed)?;
+    let made = copy_into(&file, &work).and_then(|(state, report)| {
+        let target = copy.database();
+        copy.witness()?.write(state.last).map_err(failed)?;
+        fs::rename(folder::database(&work), &target)
+            .and_then(|()| folder::sync_folder(to))
+            .map_err(failed)?;
+        let bytes = fs::metadata(&target).map_or(0, |file| file.len());
+        Ok(BackedUp { folder: to.to_owned(), last: state.last.0, report, bytes })
+    });
+    let removed = fs::remove_dir_all(&work).map_err(failed);
+    made.and_then(|made| removed.map(|()| made))
+}
+
+/// Copies a database into a directory, and reads the copy.
+fn copy_into(file: &Path, work: &Path) -> Result<(State, Report), OpenError> {
+    let target = folder::database(work);
+    let connection = open_reader(file).map_err(|error| open_failure(file, error))?;
     let name = target.to_str().ok_or_else(|| OpenError::Folder {
         path: target.clone(),
         error: std::io::Error::other("its name is no text"),
     })?;
     // SQLite writes into an empty file, which is readable by its owner only.
-    copy.make_database()?;
+    folder::make_database(work)?;
     // It writes another file, but it is a write.
     let writes = connection.pragma_update(None, "query_only", false);
-    writes.map_err(|error| open_failure(&file, error))?;
+    writes.map_err(|error| open_failure(file, error))?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(|error| open_failure(&target, error))?;
     drop(connection);
     let unsynced = |error| OpenError::Folder { path: target.clone(), error };
@@ -274,8 +299,6 @@ pub fn backup(folder: &Path, to: &Path) -> Result<BackedUp, OpenError> {
     }
     writer.merge_at_end().map_err(|error| open_failure(&target, error))?;
     drop(writer);
-    copy.witness()?.write(state.last).map_err(unsynced)?;
-    folder::sync_folder(to).map_err(unsynced)?;
-    let bytes = fs::metadata(&target).map_or(0, |file| file.len());
-    Ok(BackedUp { folder: to.to_owned(), last: state.last.0, report: seen.report, bytes })
+    folder::sync_folder(work).map_err(unsynced)?;
+    Ok((state, seen.report))
 }
