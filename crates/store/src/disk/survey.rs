@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::iter::Peekable;
 
 use dunlin_codec::{PacketId, Text};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Statement};
 
 use super::error::{OpenError, store_error};
@@ -297,9 +298,10 @@ impl Survey {
                 return Ok(());
             };
             let body_len: i64 = row.get(3)?;
-            let sound = match row.get_ref(2)?.as_blob_or_null().ok().flatten() {
-                Some(body) => layout::body_is_sound(&header, body),
-                None => header.body_len == body_len.cast_unsigned(),
+            let sound = match row.get_ref(2)? {
+                ValueRef::Blob(body) => layout::body_is_sound(&header, body),
+                ValueRef::Null => header.body_len == body_len.cast_unsigned(),
+                ValueRef::Text(_) | ValueRef::Integer(_) | ValueRef::Real(_) => false,
             };
             if !sound {
                 self.findings.add(format!("message {id}: the checksum of its body is wrong"));
