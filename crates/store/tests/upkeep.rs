@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -35,4 +36,23 @@ fn cursors_are_written_though_acknowledgements_never_pause() {
     }
     let written = Snapshot::of(disk.image().store()).sessions[&A].cursor.acknowledged_through();
     assert!(written > 0, "after 200 ms none of 50 acknowledgements is written");
+}
+
+#[test]
+fn a_long_log_is_moved_into_the_database_by_the_start() {
+    let mut disk = Disk::new();
+    Snapshot::of(disk.store());
+    let mut batch = Batch::new(MessageId::FIRST);
+    batch.push(open(A, "anna"));
+    let payload = "x".repeat(1 << 20);
+    for seq in 1..=20 {
+        batch.publish(publication(&payload, vec![target(A, seq)]));
+    }
+    batch.require(Durability::Fsync);
+    disk.store().commit(&batch).unwrap();
+    // Killed before the log was looked after.
+    let mut image = disk.image();
+    Snapshot::of(image.store());
+    let database = fs::metadata(image.path().join("store.sqlite3")).unwrap().len();
+    assert!(database > 20 << 20, "{database} bytes are in the database");
 }

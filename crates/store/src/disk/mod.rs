@@ -26,6 +26,7 @@ mod write;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Reader, Report, Room, Store, StoreStatus, Visitor};
@@ -131,6 +132,8 @@ impl DiskStore {
             }
             writer => writer?,
         };
+        // What an earlier process left in the log counts too.
+        writer.wal_pages.store(u32::try_from(tail.frames).unwrap_or(u32::MAX), Ordering::Relaxed);
         let state = survey::state_beside(&folder, &writer.connection, &mut witness, &tail)?;
         let mut store = Self {
             upkeep: upkeep::Upkeep::new(state.last, ballast_gone),

@@ -22,6 +22,7 @@ impl DiskStore {
         // No submission is older than the start, so nothing can bring back what was removed before.
         self.tombstones = crate::tombstones::Tombstones::default();
         self.mark_open()?;
+        self.mind_log()?;
         self.refresh_status();
         Ok(seen.report)
     }

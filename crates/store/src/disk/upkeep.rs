@@ -103,15 +103,7 @@ impl DiskStore {
         idle: bool,
         now: Instant,
     ) -> Result<Option<Duration>, StoreError> {
-        let pages = self.writer.wal_pages.load(Ordering::Relaxed);
-        // Where it holds fewer than were moved last, it has begun anew.
-        if pages < self.upkeep.moved_pages {
-            self.upkeep.moved_pages = 0;
-        }
-        if pages - self.upkeep.moved_pages >= WAL_PAGES {
-            self.checkpoint(pages >= WAL_PAGES_MAX)?;
-            self.upkeep.moved_pages = pages;
-        }
+        self.mind_log()?;
         self.bear_witness(now)?;
         let due = self.upkeep.unsynced_since.is_some_and(|since| {
             now.saturating_duration_since(since) >= self.options.sync_interval
@@ -205,6 +197,21 @@ impl DiskStore {
     }
 
     // ---- The log ----
+
+    /// Moves the log into the database when there is enough in it. A start does so before anybody waits for a commit: the
+    /// log may have grown behind a reader that took long.
+    pub(super) fn mind_log(&mut self) -> Result<(), StoreError> {
+        let pages = self.writer.wal_pages.load(Ordering::Relaxed);
+        // Where it holds fewer than were moved last, it has begun anew.
+        if pages < self.upkeep.moved_pages {
+            self.upkeep.moved_pages = 0;
+        }
+        if pages - self.upkeep.moved_pages >= WAL_PAGES {
+            self.checkpoint(pages >= WAL_PAGES_MAX)?;
+            self.upkeep.moved_pages = pages;
+        }
+        Ok(())
+    }
 
     /// Moves the log into the database. Unlike SQLite's own checkpoints it hears of errors: what a disk failed to sync once
     /// it may report as synced the next time.
