@@ -189,8 +189,7 @@ fn remake(
         salvage.copy(&old, &writer.connection).map_err(failed)?;
     }
     salvage.finish(&writer.connection, witnessed).map_err(failed)?;
-    writer.merge_at_end().map_err(|error| open_failure(&file, error))?;
-    drop(writer);
+    writer.merge().map_err(|error| open_failure(&file, error))?;
     File::open(&file).and_then(|file| file.sync_all()).map_err(beside)?;
     folder::sync_folder(work).map_err(beside)?;
     Ok((salvage.report, salvage.state.last))

@@ -246,6 +246,13 @@ impl Writer {
         Ok(())
     }
 
+    /// Makes the database whole without its log, and closes it.
+    pub(super) fn merge(self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.merge_at_end()?;
+        self.connection.close().map_err(|(_, error)| error)
+    }
+
     fn prepare(&mut self, file: &Path, begin: bool) -> Result<(), OpenError> {
         let failed = |error| open_failure(file, error);
         let connection = &mut self.connection;

@@ -297,8 +297,7 @@ fn copy_into(file: &Path, work: &Path) -> Result<(State, Report), OpenError> {
     if let Some((what, more)) = seen.findings.first() {
         return Err(OpenError::Damaged { file: target, what: what.into(), more });
     }
-    writer.merge_at_end().map_err(|error| open_failure(&target, error))?;
-    drop(writer);
+    writer.merge().map_err(|error| open_failure(&target, error))?;
     folder::sync_folder(work).map_err(unsynced)?;
     Ok((state, seen.report))
 }
