@@ -28,11 +28,11 @@ def run(command, **options):
 
 
 def paho_driver():
-    return [_python(), HERE / "drivers" / "paho_driver.py"]
+    return [python(), HERE / "drivers" / "paho_driver.py"]
 
 
 def gmqtt_driver():
-    return [_python(), HERE / "drivers" / "gmqtt_driver.py"]
+    return [python(), HERE / "drivers" / "gmqtt_driver.py"]
 
 
 def mqttjs_driver():
@@ -60,7 +60,7 @@ def mosquitto_clients():
     run([*as_root, "apt-get", "install", "-y", "-q", "mosquitto-clients"])
 
 
-def _python():
+def python():
     """The interpreter of a virtual environment that holds what requirements.txt names."""
     folder = FOLDER / "venv"
     python = folder / "bin" / "python"

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use dunlin_codec::{ClientId, Message, Publish, ReasonCode, TopicName};
 use dunlin_session::{Output, Outputs, Session};
-use dunlin_store::{Change, Committer, Durability, NamespaceNo, SessionRecord, UnixMillis};
+use dunlin_store::{Change, Committer, Durability, NamespaceNo, Room, SessionRecord, UnixMillis};
 use dunlin_topics::SubscriptionFilter;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) backlog: Backlog,
     /// What the store has no room for.
     pub(crate) holding: Holding,
+    /// Whether the store had no room when it was asked last.
+    pub(crate) store_is_full: AtomicBool,
     /// Reads long queues back from the store.
     pub(crate) pager: Pager,
     /// The runtime that the broker was started on, for what begins on other threads.
@@ -411,6 +413,32 @@ impl Core {
         metrics.store_full = store.full.load(Ordering::Relaxed);
         metrics.store_times_full = store.times_full.load(Ordering::Relaxed);
         metrics
+    }
+
+    /// Says so when the store has become full, and when it has room again.
+    pub(crate) fn saw_room(&self, room: Room) {
+        let full = room == Room::NoMessages;
+        if self.store_is_full.swap(full, Ordering::Relaxed) == full {
+            return;
+        }
+        let status = self.committer.store_status();
+        let number = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let (bytes, free_bytes) = (number(&status.bytes), number(&status.free_bytes));
+        if full {
+            tracing::warn!(
+                event = "store_full",
+                bytes,
+                free_bytes,
+                "no room for new messages: what frees some goes on"
+            );
+        } else {
+            tracing::info!(
+                event = "store_has_room",
+                bytes,
+                free_bytes,
+                "new messages are taken again"
+            );
+        }
     }
 
     /// Resolves when the broker shuts down.

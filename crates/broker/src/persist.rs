@@ -324,6 +324,9 @@ impl Submission for Write {
 
     fn prepare(&mut self, batch: &mut Batch, room: StoreRoom) {
         let core = self.core.upgrade();
+        if let Some(core) = &core {
+            core.saw_room(room);
+        }
         let mut to = Preparing {
             core: core.as_ref(),
             batch,

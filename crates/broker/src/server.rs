@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use dunlin_codec::{ClientId, Message, ReasonCode};
@@ -237,6 +237,7 @@ fn core(
         committer,
         backlog: Backlog::default(),
         holding: Holding::default(),
+        store_is_full: AtomicBool::new(false),
         pager,
         runtime: Handle::current(),
         timers: Timers::default(),

@@ -124,11 +124,12 @@ pub struct CommitterStats {
     pub waiting: usize,
     /// Their bytes.
     pub waiting_bytes: usize,
-    /// The time that half of the commits took at the most, to within an eighth.
+    /// The time that half of the commits took at the most, to within an eighth. Counted are those that somebody waited for:
+    /// of more than [`Durability::Memory`](crate::Durability::Memory).
     pub commit_p50: Duration,
-    /// The time that 99 of 100 commits took at the most, to within an eighth.
+    /// The time that 99 of 100 of them took at the most, to within an eighth.
     pub commit_p99: Duration,
-    /// The time that the longest commit took.
+    /// The time that the longest of them took.
     pub commit_max: Duration,
 }
 

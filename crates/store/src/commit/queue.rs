@@ -144,10 +144,12 @@ impl<S> Queue<S> {
         self.lock().ended
     }
 
-    /// Counts a commit.
-    pub(super) fn committed(&self, took: Duration, ok: bool) {
+    /// Counts a commit, and its time if somebody waited for it.
+    pub(super) fn committed(&self, took: Option<Duration>, ok: bool) {
         let mut state = self.lock();
-        state.latencies.add(took);
+        if let Some(took) = took {
+            state.latencies.add(took);
+        }
         if ok {
             state.stats.commits += 1;
         } else {

@@ -11,7 +11,7 @@ use super::Submission;
 use super::queue::{Queue, Woken};
 use super::watchdog::Alarm;
 use crate::backend::{Room, Store};
-use crate::batch::Batch;
+use crate::batch::{Batch, Durability};
 use crate::error::StoreError;
 use crate::id::MessageId;
 
@@ -120,7 +120,8 @@ impl<S: Submission> Writer<S> {
         self.queue.doing("a commit, which waits for the disk");
         let began = Instant::now();
         let committed = self.store.commit(&self.batch);
-        self.queue.committed(began.elapsed(), committed.is_ok());
+        let awaited = self.batch.durability() > Durability::Memory;
+        self.queue.committed(awaited.then(|| began.elapsed()), committed.is_ok());
         let error = committed.err()?;
         if error.is_fatal() {
             self.fail(error);

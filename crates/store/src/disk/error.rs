@@ -132,19 +132,10 @@ pub(super) fn counted(what: &str, more: u64) -> String {
 
 /// What SQLite says, as what follows from it.
 pub(super) fn store_error(error: rusqlite::Error) -> StoreError {
-    use rusqlite::{Error, ErrorCode};
-    // A column holds what is never written to it.
-    if matches!(
-        error,
-        Error::Utf8Error(..)
-            | Error::FromSqlConversionFailure(..)
-            | Error::IntegralValueOutOfRange(..)
-            | Error::InvalidColumnType(..)
-    ) {
-        return StoreError::Corrupt(format!("a row cannot be read: {error}").into());
-    }
-    let Error::SqliteFailure(cause, _) = &error else {
-        return StoreError::Io(io::Error::other(error));
+    use rusqlite::ErrorCode;
+    // A value of another kind than was written, or a text that is none.
+    let rusqlite::Error::SqliteFailure(cause, _) = &error else {
+        return StoreError::Corrupt(error.to_string().into());
     };
     // The index of the log grows in memory that the disk has to have room for.
     let no_room =

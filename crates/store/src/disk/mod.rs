@@ -136,7 +136,7 @@ impl DiskStore {
         writer.wal_pages.store(u32::try_from(tail.frames).unwrap_or(u32::MAX), Ordering::Relaxed);
         let state = survey::state_beside(&folder, &writer.connection, &mut witness, &tail)?;
         let mut store = Self {
-            upkeep: upkeep::Upkeep::new(state.last, ballast_gone),
+            upkeep: upkeep::Upkeep::new(state.last, needed, ballast_gone),
             folder,
             options,
             writer,

@@ -14,10 +14,12 @@ use crate::backend::Room;
 use crate::error::StoreError;
 use crate::id::MessageId;
 
-/// Pages written to the log from which on they are moved into the database.
-const WAL_PAGES: u32 = 4_000;
-/// Pages in the log from which on readers are waited for, a little, so that it can begin anew.
-const WAL_PAGES_MAX: u32 = 12_000;
+/// Pages written to the log from which on they are moved into the database: a quarter of the ballast, within these bounds.
+const WAL_PAGES: (u64, u64) = (256, 4_000);
+/// What a page takes in the log.
+const FRAME_BYTES: u64 = PAGE_BYTES + 24;
+/// How many times that may be in the log before readers are waited for, a little, so that it can begin anew.
+const WAL_ROUNDS: u32 = 3;
 /// How long readers are waited for.
 const READERS_WAIT: Duration = Duration::from_millis(50);
 /// How long a cursor may wait for a commit that it can go with.
@@ -44,6 +46,8 @@ pub(super) struct Upkeep {
     unsynced_since: Option<Instant>,
     /// When cursors were last written.
     noted_at: Instant,
+    /// Pages written to the log from which on they are moved into the database.
+    wal_pages_max: u32,
     /// Pages of the log when it was last moved into the database.
     moved_pages: u32,
     witnessed_at: Instant,
@@ -55,14 +59,18 @@ pub(super) struct Upkeep {
     used: u64,
     free_pages: u64,
     disk_free: u64,
+    wal_bytes: u64,
     full: bool,
     /// Whether it is the disk that has no room, not the store's own bound.
     short: bool,
 }
 
 impl Upkeep {
-    pub(super) fn new(last: MessageId, ballast_gone: bool) -> Self {
+    pub(super) fn new(last: MessageId, ballast_bytes: u64, ballast_gone: bool) -> Self {
+        let (least, most) = WAL_PAGES;
+        let pages = (ballast_bytes / 4 / PAGE_BYTES).clamp(least, most);
         Self {
+            wal_pages_max: u32::try_from(pages).unwrap_or(u32::MAX),
             progress: Progress { synced: last, witnessed: last },
             unsynced_since: None,
             noted_at: Instant::now(),
@@ -74,6 +82,7 @@ impl Upkeep {
             used: 0,
             free_pages: 0,
             disk_free: u64::MAX,
+            wal_bytes: 0,
             full: false,
             short: false,
         }
@@ -206,8 +215,9 @@ impl DiskStore {
         if pages < self.upkeep.moved_pages {
             self.upkeep.moved_pages = 0;
         }
-        if pages - self.upkeep.moved_pages >= WAL_PAGES {
-            self.checkpoint(pages >= WAL_PAGES_MAX)?;
+        let most = self.upkeep.wal_pages_max;
+        if pages - self.upkeep.moved_pages >= most {
+            self.checkpoint(pages >= most * WAL_ROUNDS)?;
             self.upkeep.moved_pages = pages;
         }
         Ok(())
@@ -340,6 +350,7 @@ impl DiskStore {
         self.upkeep.free_pages = free;
         self.upkeep.used = pages.saturating_sub(free) * PAGE_BYTES;
         self.upkeep.disk_free = self.folder.free();
+        self.upkeep.wal_bytes = wal;
         let status = &self.status;
         let ballast = if self.upkeep.ballast_gone { 0 } else { self.options.ballast_bytes };
         let bytes = len(self.folder.database()) + wal + ballast;
@@ -350,7 +361,7 @@ impl DiskStore {
     }
 
     /// Whether new messages are taken. A store that was full takes them again when a twentieth of its bound is free, or
-    /// three times the ballast on the disk.
+    /// three times the ballast.
     pub(super) fn room_now(&mut self) -> Room {
         let upkeep = &mut self.upkeep;
         let ballast = self.options.ballast_bytes;
@@ -360,7 +371,11 @@ impl DiskStore {
                 .is_some_and(|max| upkeep.used >= max.saturating_sub(max / 20 * margin))
         };
         let was = upkeep.full;
-        let short = upkeep.disk_free < ballast.saturating_mul(if was { 3 } else { 2 });
+        // What is free in the database is room too; but the log must find its own, and what it holds another in the database.
+        let free = upkeep.disk_free.saturating_add(upkeep.free_pages * PAGE_BYTES);
+        let round = u64::from(upkeep.wal_pages_max) * FRAME_BYTES;
+        let log = upkeep.disk_free.saturating_add(upkeep.wal_bytes.min(round));
+        let short = free < ballast.saturating_mul(if was { 3 } else { 2 }) || log < round * 2;
         upkeep.full = upkeep.ballast_gone || over(u64::from(was)) || short;
         upkeep.short = upkeep.ballast_gone || short;
         if upkeep.full && !was {
@@ -377,7 +392,13 @@ impl DiskStore {
             // Without it there is no more room than before, which the next write finds.
             let _ = self.folder.drop_ballast();
         }
-        self.upkeep.disk_free = self.folder.free();
+        self.upkeep.ballast_tried = Some(Instant::now());
+        self.refresh_status();
+    }
+
+    /// A message takes so much more, until the sizes are looked at again.
+    pub(super) fn grew(&mut self, bytes: usize) {
+        self.upkeep.used = self.upkeep.used.saturating_add(bytes as u64);
     }
 
     /// Takes the ballast back when there is room for it twice.

@@ -376,6 +376,7 @@ impl DiskStore {
             "INSERT INTO msg(mid, hdr, body) VALUES(?1, ?2, ?3)",
             params![id.0.cast_signed(), &self.buffers.value[..], &self.buffers.body[..]],
         )?;
+        self.grew(self.buffers.value.len() + self.buffers.body.len());
         self.index.inserted(id, waiting);
         self.state.tally(Table::Msg).add(number_key(id.0, 0));
         Ok(())

@@ -1,0 +1,24 @@
+"""Where things are built and kept, and the interpreter that has Paho's client: the one that tests/interop installs."""
+
+import os
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
+FOLDER = TARGET / "crash"
+
+# For `tools` and `checks`.
+sys.path.append(str(HERE.parent / "interop"))
+
+
+def with_paho():
+    """Runs this program again by that interpreter, unless it already is."""
+    try:
+        import paho.mqtt.client  # noqa: F401
+    except ImportError:
+        import tools
+
+        python = str(tools.python())
+        os.execv(python, [python, *sys.argv])
