@@ -263,6 +263,28 @@ fn a_backup_of_a_store_in_use_is_a_store() {
 }
 
 #[test]
+fn a_copy_that_is_not_whole_is_no_store() {
+    let folder = TempDir::new().unwrap();
+    closed(folder.path());
+    let damage = |sql: &str| {
+        let connection = Connection::open(database(folder.path())).unwrap();
+        assert_eq!(connection.execute(sql, []).unwrap(), 1);
+    };
+    damage("UPDATE msg SET body = CAST(body || x'00' AS BLOB) WHERE mid = 5");
+    let to = TempDir::new().unwrap();
+    // What a backup left that was killed.
+    fs::create_dir(to.path().join("copying")).unwrap();
+    fs::write(to.path().join("copying/store.sqlite3"), "a part").unwrap();
+    let error = backup(folder.path(), to.path()).unwrap_err().to_string();
+    assert!(error.contains("message 5: the checksum of its body"), "{error}");
+    assert!(!database(to.path()).exists());
+    damage("UPDATE msg SET body = CAST(substr(body, 1, length(body) - 1) AS BLOB) WHERE mid = 5");
+    backup(folder.path(), to.path()).unwrap();
+    assert!(!to.path().join("copying").exists());
+    assert_eq!(reopened(to.path()), reopened(folder.path()));
+}
+
+#[test]
 fn a_torn_end_of_the_log_is_cut_and_told_of() {
     let mut disk = Disk::new();
     let batch = fill(disk.disk());
@@ -302,6 +324,40 @@ fn commits_that_are_missing_against_the_witness_are_refused() {
     let shown = reopened(folder.path());
     assert_eq!(shown.report.messages, 10);
     assert_eq!(shown.meta().next_message, batch.next_id(), "no id is given out twice");
+}
+
+#[test]
+fn a_store_that_is_refused_stays_as_it_is() {
+    let mut disk = Disk::new();
+    let mut batch = fill(disk.disk());
+    batch.publish(publication("acknowledged", vec![target(A, 11)]));
+    commit(disk.disk(), &mut batch);
+    std::thread::sleep(std::time::Duration::from_millis(1_050));
+    disk.catch_up();
+    let folder = TempDir::new().unwrap();
+    copy(disk.path(), folder.path());
+    // One byte in the middle of the log: what is behind it cannot be read by SQLite, and may be by somebody else.
+    let mut log = fs::read(wal(folder.path())).unwrap();
+    let middle = log.len() / 2;
+    log[middle] ^= 1;
+    fs::write(wal(folder.path()), &log).unwrap();
+    let before = fs::read(database(folder.path())).unwrap();
+    for _ in 0..2 {
+        let error = DiskStore::open(folder.path(), options()).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(!check(folder.path()).unwrap().is_sound());
+        assert!(fs::read(wal(folder.path())).is_ok_and(|found| found == log), "the log");
+        assert!(fs::read(database(folder.path())).unwrap() == before, "the database");
+    }
+    // A salvage that fails changes nothing either.
+    let in_the_way = folder.path().join("salvaging");
+    fs::write(&in_the_way, "not a directory").unwrap();
+    repair(folder.path()).unwrap_err();
+    assert!(fs::read(wal(folder.path())).is_ok_and(|found| found == log), "the log");
+    assert!(matches!(DiskStore::open(folder.path(), options()), Err(OpenError::Damaged { .. })));
+    fs::remove_file(&in_the_way).unwrap();
+    let salvaged = repair(folder.path()).unwrap().unwrap();
+    assert!(fs::read(wal(&salvaged.quarantine)).unwrap() == log, "put aside as it was");
 }
 
 /// A store that was closed in order, with more than one page in each table.
@@ -408,6 +464,85 @@ proptest! {
         let mut store = DiskStore::open(folder.path(), options).unwrap();
         Snapshot::of(&mut store);
     }
+}
+
+#[test]
+fn a_salvage_that_was_killed_between_two_renames_is_ended_by_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let written = closed(folder.path());
+    let sound = TempDir::new().unwrap();
+    copy(folder.path(), sound.path());
+    fs::write(database(folder.path()), b"damaged").unwrap();
+    // Killed before the first of the old files was moved, after the last one, and after the new one was.
+    for killed in ["before", "between", "after"] {
+        let ready = folder.path().join("salvaged-77");
+        fs::create_dir(&ready).unwrap();
+        fs::copy(database(sound.path()), database(&ready)).unwrap();
+        if killed != "before" {
+            fs::remove_file(database(folder.path())).unwrap();
+        }
+        if killed == "after" {
+            fs::rename(database(&ready), database(folder.path())).unwrap();
+        }
+        assert_eq!(
+            recover(folder.path()).map(|shown| shown.messages),
+            Ok(written.messages.clone())
+        );
+        assert!(!ready.exists(), "{killed}");
+        assert!(check(folder.path()).unwrap().is_sound(), "{killed}");
+    }
+    assert!(database(&folder.path().join("quarantine-77")).exists());
+}
+
+#[test]
+fn a_name_that_is_no_text_is_damage_too() {
+    let folder = TempDir::new().unwrap();
+    closed(folder.path());
+    Connection::open(database(folder.path()))
+        .unwrap()
+        .execute("UPDATE session SET name = CAST(x'41FF42' AS TEXT) WHERE sno = 9", [])
+        .unwrap();
+    let error = recover(folder.path()).unwrap_err();
+    assert!(error.contains("store.sqlite3") && error.contains("--salvage"), "{error}");
+    assert!(!check(folder.path()).unwrap().is_sound());
+    let salvaged = repair(folder.path()).unwrap().unwrap();
+    assert_eq!(salvaged.sessions, ["A\u{FFFD}B"]);
+    assert_eq!(reopened(folder.path()).report.sessions, 58);
+}
+
+#[test]
+fn a_body_of_another_type_is_damage_too() {
+    let folder = TempDir::new().unwrap();
+    closed(folder.path());
+    // One bit of the row's own head tells bytes from text.
+    Connection::open(database(folder.path()))
+        .unwrap()
+        .execute("UPDATE msg SET body = CAST(body AS TEXT) WHERE mid = 5", [])
+        .unwrap();
+    let error = recover(folder.path()).unwrap_err();
+    assert!(error.contains("message 5: the checksum of its body"), "{error}");
+    assert!(!check(folder.path()).unwrap().is_sound());
+    assert_eq!(repair(folder.path()).unwrap().map(|salvaged| salvaged.records), Some(1));
+}
+
+#[test]
+fn a_database_that_is_gone_is_missed() {
+    let mut disk = Disk::new();
+    fill(disk.disk());
+    std::thread::sleep(std::time::Duration::from_millis(1_050));
+    disk.catch_up();
+    let folder = TempDir::new().unwrap();
+    copy(disk.path(), folder.path());
+    fs::remove_file(database(folder.path())).unwrap();
+    let log = fs::read(wal(folder.path())).unwrap();
+    let error = DiskStore::open(folder.path(), options()).unwrap_err().to_string();
+    assert!(error.contains("missing or empty") && error.contains("--salvage"), "{error}");
+    assert!(fs::read(wal(folder.path())).unwrap() == log, "its log is still there");
+    let mut options = options();
+    options.salvage = true;
+    let store = DiskStore::open(folder.path(), options).unwrap();
+    let salvaged = store.salvaged().unwrap();
+    assert!(fs::read(wal(&salvaged.quarantine)).unwrap() == log, "and put aside");
 }
 
 #[test]

@@ -74,13 +74,7 @@ impl Folder {
 
     /// Makes the database's file, so that it and what SQLite puts beside it can be read by its owner only.
     pub(super) fn make_database(&self) -> Result<(), OpenError> {
-        let path = self.database();
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        owner_only(&mut options);
-        options.open(&path).map_err(|error| OpenError::Folder { path, error })?;
-        sync_folder(&self.path)
-            .map_err(|error| OpenError::Folder { path: self.path.clone(), error })
+        make_database(&self.path)
     }
 
     /// Bytes that may still be written to the disk. A system that does not say has all.
@@ -136,6 +130,15 @@ pub(super) fn database(folder: &Path) -> PathBuf {
     folder.join(DATABASE)
 }
 
+pub(super) fn make_database(folder: &Path) -> Result<(), OpenError> {
+    let path = database(folder);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    owner_only(&mut options);
+    options.open(&path).map_err(|error| OpenError::Folder { path, error })?;
+    sync_folder(folder).map_err(|error| OpenError::Folder { path: folder.to_owned(), error })
+}
+
 pub(super) fn wal(folder: &Path) -> PathBuf {
     folder.join(format!("{DATABASE}-wal"))
 }
@@ -145,7 +148,8 @@ pub(super) fn files(folder: &Path) -> [PathBuf; 4] {
     [database(folder), wal(folder), folder.join(format!("{DATABASE}-shm")), folder.join(WITNESS)]
 }
 
-fn make(path: &Path) -> io::Result<()> {
+/// Makes a directory, readable by its owner only.
+pub(super) fn make(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -26,6 +26,7 @@ mod write;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Reader, Report, Room, Store, StoreStatus, Visitor};
@@ -103,6 +104,7 @@ impl DiskStore {
     /// [`OpenError`], in words for the operator. Nothing was changed then.
     pub fn open(folder: &Path, options: DiskOptions) -> Result<Self, OpenError> {
         let folder = Folder::open(folder)?;
+        salvage::complete(&folder)?;
         let salvaged = if options.salvage { salvage::salvage_if_damaged(&folder)? } else { None };
         let needed = options.ballast_bytes;
         let mut ballast_gone = !folder.has_ballast(needed) && folder.take_ballast(needed).is_err();
@@ -116,19 +118,22 @@ impl DiskStore {
         }
         let tail = wal::inspect(&folder.wal())
             .map_err(|error| OpenError::Folder { path: folder.wal(), error })?;
-        folder.make_database()?;
         let mut witness = folder.witness()?;
-        let writer = match Writer::open(&folder.database(), true) {
+        let begin = survey::may_begin(&folder, &mut witness)?;
+        folder.make_database()?;
+        let writer = match Writer::open(&folder.database(), begin) {
             // To be drained it must be opened, and that too takes room for a log.
             Err(OpenError::Store { error: StoreError::Full, .. }) if !ballast_gone => {
                 ballast_gone = true;
                 folder
                     .drop_ballast()
                     .map_err(|error| OpenError::Folder { path: folder.path().to_owned(), error })?;
-                Writer::open(&folder.database(), true)?
+                Writer::open(&folder.database(), begin)?
             }
             writer => writer?,
         };
+        // What an earlier process left in the log counts too.
+        writer.wal_pages.store(u32::try_from(tail.frames).unwrap_or(u32::MAX), Ordering::Relaxed);
         let state = survey::state_beside(&folder, &writer.connection, &mut witness, &tail)?;
         let mut store = Self {
             upkeep: upkeep::Upkeep::new(state.last, needed, ballast_gone),

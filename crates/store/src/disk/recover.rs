@@ -1,7 +1,7 @@
 //! The start: the tables, shown to a visitor, and what is kept of them in memory.
 
 use super::DiskStore;
-use super::error::counted;
+use super::error::{counted, store_error};
 use super::survey::{SMALL_BODY, survey};
 use crate::backend::{Report, Visitor};
 use crate::error::StoreError;
@@ -17,10 +17,12 @@ impl DiskStore {
         if let Some((what, more)) = seen.findings.first() {
             return Err(StoreError::Corrupt(counted(&what, more).into()));
         }
+        self.writer.merge_at_end().map_err(store_error)?;
         self.index = seen.index;
         // No submission is older than the start, so nothing can bring back what was removed before.
         self.tombstones = crate::tombstones::Tombstones::default();
         self.mark_open()?;
+        self.mind_log()?;
         self.refresh_status();
         Ok(seen.report)
     }

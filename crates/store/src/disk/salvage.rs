@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,13 +12,20 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use super::error::{OpenError, store_error};
 use super::folder::{self, Folder};
 use super::layout;
-use super::schema::{State, Table, Writer, number_key, text_key};
-use super::survey::{state_beside, survey};
+use super::schema::{State, Table, Writer, number_key, open_failure, text_key};
+use super::survey::{may_begin, state_beside, survey};
 use super::wal;
 use crate::backend::{MessageHeader, Meta, RetainedRecord, StoredSession, Visitor};
 use crate::cursor::Cursor;
 use crate::error::StoreError;
 use crate::id::{MessageId, NamespaceNo, SessionNo};
+
+/// Keys behind one that cannot be read that are tried one by one: about as many as stand on a page.
+const ONE_BY_ONE: i64 = 1_024;
+/// Where a new store is made of a damaged one.
+const WORK: &str = "salvaging";
+/// What the directory of a new store is called when it is whole; behind it is the number of the quarantine.
+const READY: &str = "salvaged-";
 
 /// What was lost when a damaged store was put aside. Its [`Display`](fmt::Display) lists all of it, a line each.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,6 +43,8 @@ pub struct Salvaged {
     pub cursors: Vec<String>,
     /// Messages that are lost, by the client that they waited for.
     pub messages: BTreeMap<String, u64>,
+    /// Records of messages that are lost, those included that nobody waited for any more.
+    pub records: u64,
     /// Lost messages whose topic could still be read, by topic.
     pub topics: BTreeMap<String, u64>,
     /// Topics whose retained message is lost.
@@ -63,6 +72,13 @@ impl fmt::Display for Salvaged {
         }
         for (client, count) in &self.messages {
             writeln!(f, "lost: {count} messages that waited for {client:?}")?;
+        }
+        if self.records > 0 {
+            writeln!(
+                f,
+                "lost: {} records of messages in all, with those that nobody waited for any more",
+                self.records
+            )?;
         }
         for (topic, count) in &self.topics {
             writeln!(f, "lost: {count} messages of topic {topic:?}, among those above")?;
@@ -94,7 +110,7 @@ impl Visitor for Nobody {
 
 /// Salvages a store if anything is wrong with it.
 pub(super) fn salvage_if_damaged(folder: &Folder) -> Result<Option<Salvaged>, OpenError> {
-    if !folder.database().exists() {
+    if !folder.database().exists() && may_begin(folder, &mut folder.witness()?).is_ok() {
         return Ok(None);
     }
     match first_damage(folder)? {
@@ -109,8 +125,9 @@ fn first_damage(folder: &Folder) -> Result<Option<String>, OpenError> {
     let look = || {
         let tail = wal::inspect(&folder.wal())
             .map_err(|error| OpenError::Folder { path: folder.wal(), error })?;
-        let writer = Writer::open(&file, false)?;
-        let state = state_beside(folder, &writer.connection, &mut folder.witness()?, &tail)?;
+        let mut witness = folder.witness()?;
+        let writer = Writer::open(&file, may_begin(folder, &mut witness)?)?;
+        let state = state_beside(folder, &writer.connection, &mut witness, &tail)?;
         survey(&writer.connection, &state, i64::MAX, &mut Nobody)
             .map_err(|error| OpenError::store(&file, error))
     };
@@ -121,47 +138,112 @@ fn first_damage(folder: &Folder) -> Result<Option<String>, OpenError> {
     }
 }
 
+/// The new store is made in a directory of its own, and only when it is whole does it take the place of the old one.
 fn salvage(folder: &Folder, cause: String) -> Result<Salvaged, OpenError> {
     let witnessed = folder.witness().and_then(|mut witness| witness.read()).ok().flatten();
-    let quarantine = put_aside(folder)?;
-    let file = folder.database();
-    let failed = |error| OpenError::Store { file: file.clone(), error };
-    let mut salvage = Salvage::new(Salvaged { quarantine, cause, ..Salvaged::default() });
-    folder.make_database()?;
-    let writer = Writer::open(&file, true)?;
-    // A file that is no database any more gives nothing, which the report says.
-    if let Ok(old) = open_old(&folder::database(&salvage.report.quarantine)) {
-        salvage.copy(&old, &writer.connection).map_err(failed)?;
-    }
-    salvage.finish(&writer.connection, witnessed).map_err(failed)?;
-    let last = salvage.state.last;
-    drop(writer);
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let work = folder.path().join(WORK);
+    let made = remake(folder, &work, cause, witnessed);
+    let ready = folder.path().join(format!("{READY}{millis}"));
+    let placed = made.and_then(|made| {
+        let failed = |error| OpenError::Folder { path: work.clone(), error };
+        fs::rename(&work, &ready).map_err(failed)?;
+        folder::sync_folder(folder.path()).map_err(failed)?;
+        Ok(made)
+    });
+    let (mut report, last) = match placed {
+        Ok(made) => made,
+        Err(error) => {
+            // The old one is as it was. What cannot be removed now is, the next time.
+            let _ = fs::remove_dir_all(&work);
+            return Err(error);
+        }
+    };
+    report.quarantine = put_in_place(folder, &ready)?;
     folder
         .witness()?
         .write(last)
         .map_err(|error| OpenError::Folder { path: folder.path().to_owned(), error })?;
-    Ok(salvage.report)
+    Ok(report)
 }
 
-/// Moves the store's files to a directory beside the new ones.
-fn put_aside(folder: &Folder) -> Result<PathBuf, OpenError> {
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+/// Makes a store of what is sound in the one in `folder`; its last id is beside the report.
+fn remake(
+    folder: &Folder,
+    work: &Path,
+    cause: String,
+    witnessed: Option<MessageId>,
+) -> Result<(Salvaged, MessageId), OpenError> {
+    let file = folder::database(work);
+    let failed = |error| OpenError::Store { file: file.clone(), error };
+    let beside = |error| OpenError::Folder { path: work.to_owned(), error };
+    if work.exists() {
+        fs::remove_dir_all(work).map_err(beside)?;
+    }
+    folder::make(work).map_err(beside)?;
+    folder::make_database(work)?;
+    let mut salvage = Salvage::new(Salvaged { cause, ..Salvaged::default() });
+    let writer = Writer::open(&file, true)?;
+    // A file that is no database any more gives nothing, which the report says.
+    if let Ok(old) = open_old(&folder.database()) {
+        salvage.copy(&old, &writer.connection).map_err(failed)?;
+    }
+    salvage.finish(&writer.connection, witnessed).map_err(failed)?;
+    writer.merge().map_err(|error| open_failure(&file, error))?;
+    File::open(&file).and_then(|file| file.sync_all()).map_err(beside)?;
+    folder::sync_folder(work).map_err(beside)?;
+    Ok((salvage.report, salvage.state.last))
+}
+
+/// A salvaged store that is whole, and has not taken the place of the damaged one yet.
+pub(super) fn unplaced(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?;
+    let mut names = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    names.find(|path| name(path).is_some_and(|name| name.starts_with(READY)))
+}
+
+/// Ends a salvage that a kill had cut off.
+pub(super) fn complete(folder: &Folder) -> Result<(), OpenError> {
+    match unplaced(folder.path()) {
+        Some(ready) => put_in_place(folder, &ready).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+fn name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+/// Moves the store's files to a directory beside it, and the new database in their place. Each step may be the last before
+/// a kill: begun again, it goes on. The directory of the old files.
+fn put_in_place(folder: &Folder, ready: &Path) -> Result<PathBuf, OpenError> {
+    let millis = name(ready).and_then(|name| name.strip_prefix(READY)).unwrap_or_default();
     let quarantine = folder.path().join(format!("quarantine-{millis}"));
     let failed = |error| OpenError::Folder { path: quarantine.clone(), error };
-    fs::create_dir(&quarantine).map_err(failed)?;
-    for file in folder::files(folder.path()) {
-        if let Some(name) = file.file_name().filter(|_| file.exists()) {
-            fs::rename(&file, quarantine.join(name)).map_err(failed)?;
+    let new = folder::database(ready);
+    if new.exists() {
+        folder::make(&quarantine).map_err(failed)?;
+        for file in folder::files(folder.path()) {
+            if let Some(name) = file.file_name().filter(|_| file.exists()) {
+                fs::rename(&file, quarantine.join(name)).map_err(failed)?;
+            }
         }
+        folder::sync_folder(&quarantine)
+            .and_then(|()| folder::sync_folder(folder.path()))
+            .and_then(|()| fs::rename(&new, folder.database()))
+            .and_then(|()| folder::sync_folder(folder.path()))
+            .map_err(failed)?;
     }
-    folder::sync_folder(&quarantine)
-        .and_then(|()| folder::sync_folder(folder.path()))
-        .map_err(failed)?;
+    fs::remove_dir_all(ready).map_err(failed)?;
     Ok(quarantine)
 }
 
 /// Opens the damaged database so that nothing in its files changes.
 fn open_old(file: &Path) -> rusqlite::Result<Connection> {
+    // Beside an empty one SQLite would remove the log.
+    if fs::metadata(file).is_ok_and(|file| file.len() == 0) {
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -180,6 +262,10 @@ struct Salvage {
     cursors: HashMap<SessionNo, Cursor>,
     /// The sessions whose cursor is gone.
     unknown: BTreeSet<SessionNo>,
+    /// Rows of cursors that could be read, sound or not.
+    cursor_rows: u64,
+    /// The highest place at which a message is known to have stood.
+    last_places: HashMap<SessionNo, u64>,
     /// Places at which a sound message stands.
     places: HashMap<SessionNo, BTreeSet<u64>>,
     buffer: Vec<u8>,
@@ -194,6 +280,8 @@ impl Salvage {
             names: HashMap::new(),
             cursors: HashMap::new(),
             unknown: BTreeSet::new(),
+            cursor_rows: 0,
+            last_places: HashMap::new(),
             places: HashMap::new(),
             buffer: Vec::new(),
         }
@@ -224,7 +312,11 @@ impl Salvage {
                     Table::Sub => self.report.subscriptions.len(),
                     Table::Retained => self.report.retained.len(),
                     // Messages are told of by the places at which they stood.
-                    Table::Msg | Table::Cursor => continue,
+                    Table::Msg => {
+                        self.report.records = lost;
+                        continue;
+                    }
+                    Table::Cursor => continue,
                     Table::Namespace | Table::Inq2 => 0,
                 };
                 let lost = lost.saturating_sub(told as u64);
@@ -261,7 +353,7 @@ impl Salvage {
             let number = SessionNo(row.get(0)?);
             let name = String::from_utf8_lossy(row.get_ref(3)?.as_bytes().unwrap_or_default())
                 .into_owned();
-            self.state.next_session = self.state.next_session.max(number.next().unwrap_or(number));
+            self.used(number);
             let (namespace, kind, sealed) =
                 (NamespaceNo(row.get(1)?), row.get(2)?, row.get::<_, Vec<u8>>(4)?);
             let key = layout::key(kind, &name);
@@ -284,6 +376,11 @@ impl Salvage {
             self.inbound(old, new, number);
         }
         Ok(())
+    }
+
+    /// A number that must not be given to another session, though its own may be lost.
+    fn used(&mut self, number: SessionNo) {
+        self.state.next_session = self.state.next_session.max(number.next().unwrap_or(number));
     }
 
     fn name(&self, session: SessionNo) -> String {
@@ -333,6 +430,8 @@ impl Salvage {
         each_readable(old, sql, &mut |row| {
             let number = SessionNo(row.get(0)?);
             let sealed: Vec<u8> = row.get(1)?;
+            self.cursor_rows += 1;
+            self.used(number);
             if !self.names.contains_key(&number) {
                 return Ok(());
             }
@@ -364,6 +463,11 @@ impl Salvage {
             let (sealed, body) = (row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?);
             self.state.last = self.state.last.max(id);
             let header = layout::header(id, &sealed);
+            for target in header.iter().flat_map(|header| &header.targets) {
+                self.used(target.session);
+                // Places rise with ids.
+                self.last_places.insert(target.session, target.seq);
+            }
             let Some(header) = header.filter(|header| layout::body_is_sound(header, &body)) else {
                 // Only one of the two may be wrong, and the other one still tell the topic.
                 let topic = layout::message(&body, dunlin_codec::Qos::AtMostOnce).map_or_else(
@@ -409,9 +513,26 @@ impl Salvage {
         })
     }
 
+    /// A session without a row has acknowledged nothing, unless rows are missing: then it is not known, where its first message
+    /// does not stand at the first place.
+    fn find_lost_cursors(&mut self) {
+        let lost = self.old.map(|mut old| old.tally(Table::Cursor).rows > self.cursor_rows);
+        if lost == Some(false) {
+            return;
+        }
+        let known = lost.is_some();
+        for &number in self.names.keys().filter(|number| !self.cursors.contains_key(number)) {
+            let first = self.places.get(&number).and_then(|places| places.first());
+            if first.map_or(known, |first| *first > 1) {
+                self.unknown.insert(number);
+            }
+        }
+    }
+
     /// Places rise without gaps, so that those of lost messages are known: no message stands there, and they are not
     /// acknowledged. Of a session whose cursor is lost too, the places before its first message count as done with.
     fn count_lost_places(&mut self, new: &Connection) -> Result<(), StoreError> {
+        self.find_lost_cursors();
         for number in std::mem::take(&mut self.unknown) {
             self.report.cursors.push(self.name(number));
             let first = self.places.get(&number).and_then(|places| places.first().copied());
@@ -423,10 +544,12 @@ impl Salvage {
             self.cursors.insert(number, cursor);
         }
         let mut lost = BTreeMap::new();
-        for (number, places) in &self.places {
-            let Some(last) = places.last().filter(|_| self.names.contains_key(number)) else {
+        let none = BTreeSet::new();
+        for (number, last) in &self.last_places {
+            if !self.names.contains_key(number) {
                 continue;
-            };
+            }
+            let places = self.places.get(number).unwrap_or(&none);
             let cursor = self.cursors.get(number).cloned().unwrap_or_default();
             let from = cursor.acknowledged_through() + 1;
             let here = places.range(from..).filter(|seq| !cursor.is_acknowledged(**seq)).count();
@@ -468,12 +591,12 @@ fn each_readable(
     sql: &str,
     take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
 ) -> Result<(), StoreError> {
-    let mut from = i64::MIN;
-    let mut step = 1_i64;
-    loop {
+    // Keys begin at zero.
+    let mut from = Some(0);
+    while let Some(key) = from {
         let mut last = None;
         let mut failed = None;
-        let read = each(old, sql, [from, i64::MAX], &mut |row| {
+        let read = each(old, sql, [key, i64::MAX], &mut |row| {
             last = row.get(0).ok().or(last);
             // What cannot be written is another matter than what cannot be read.
             match take(row) {
@@ -490,12 +613,48 @@ fn each_readable(
         if read.is_ok() {
             return Ok(());
         }
-        step = if last.is_some() { 1 } else { step.saturating_mul(2) };
-        let at = last.unwrap_or(from);
-        // Keys begin at zero; what is before is skipped at once.
-        from = at.max(-1).saturating_add(step);
-        if from == i64::MAX {
-            return Ok(());
+        from = match last.map(|last: i64| last.saturating_add(1)) {
+            Some(next) if is_readable(old, sql, next) => Some(next),
+            next => next_readable(old, sql, next.unwrap_or(key)),
+        };
+    }
+    Ok(())
+}
+
+/// Whether the first row from `key` on can be read, or there is none.
+fn is_readable(old: &Connection, sql: &str, key: i64) -> bool {
+    let mut found = false;
+    let read = each(old, sql, [key, i64::MAX], &mut |_| {
+        found = true;
+        Err(rusqlite::Error::QueryReturnedNoRows)
+    });
+    found || read.is_ok()
+}
+
+/// The lowest key above `bad` from which on rows can be read again. What is close is tried one by one; farther away it steps
+/// faster and then back, and an island between two damages may be passed over.
+fn next_readable(old: &Connection, sql: &str, bad: i64) -> Option<i64> {
+    let (mut low, mut step) = (bad, 1_i64);
+    let mut high = loop {
+        if low == i64::MAX {
+            return None;
+        }
+        let next = low.saturating_add(step);
+        if is_readable(old, sql, next) {
+            break next;
+        }
+        if next - bad > ONE_BY_ONE {
+            step = step.saturating_mul(2);
+        }
+        low = next;
+    };
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if is_readable(old, sql, middle) {
+            high = middle;
+        } else {
+            low = middle;
         }
     }
+    Some(high)
 }

@@ -25,6 +25,9 @@ pub(super) const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// Pages that SQLite can number.
 const PAGES_MAX: u64 = 4_294_967_294;
 
+/// What SQLite calls a database that gives room back when it is told to.
+const INCREMENTAL: u8 = 2;
+
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;
 
@@ -217,40 +220,62 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Opens a database, makes its tables if it has none, and brings an older format up to date.
-    pub(super) fn open(file: &Path, create: bool) -> Result<Self, OpenError> {
+    /// Opens a database and brings an older format up to date. Only with `begin` it makes the tables if there are none.
+    pub(super) fn open(file: &Path, begin: bool) -> Result<Self, OpenError> {
         let (needed, name) = SQLITE_NEEDED;
         if rusqlite::version_number() < needed {
             let found = rusqlite::version().to_owned();
             return Err(OpenError::Library { found, needed: name });
         }
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW
             | OpenFlags::SQLITE_OPEN_URI;
-        if create {
-            flags |= OpenFlags::SQLITE_OPEN_CREATE;
-        }
         let failed = |error| open_failure(file, error);
         let connection = Connection::open_with_flags(uri(file), flags).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let mut writer = Self { connection, wal_pages, synced: true };
-        writer.prepare(file)?;
+        writer.prepare(file, begin)?;
         Ok(writer)
     }
 
-    fn prepare(&mut self, file: &Path) -> Result<(), OpenError> {
+    /// The log becomes part of the database when this is dropped. Without it the files of a store that turns out to be
+    /// damaged stay as they are: what SQLite cannot read of a log is gone once the log is.
+    pub(super) fn merge_at_end(&self) -> rusqlite::Result<()> {
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        Ok(())
+    }
+
+    /// Makes the database whole without its log, and closes it.
+    pub(super) fn merge(self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.merge_at_end()?;
+        self.connection.close().map_err(|(_, error)| error)
+    }
+
+    fn prepare(&mut self, file: &Path, begin: bool) -> Result<(), OpenError> {
         let failed = |error| open_failure(file, error);
         let connection = &mut self.connection;
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(failed)?;
         connection.busy_timeout(BUSY_WAIT).map_err(failed)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(failed)?;
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)
             .map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);
+        let kind: u8 =
+            connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).map_err(failed)?;
+        if kind != INCREMENTAL {
+            // Where it is set already, this would be one more commit.
+            connection
+                .execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")
+                .map_err(failed)?;
+        }
         connection
             .execute_batch(
-                "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+                "PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
                  PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -65536;",
             )
@@ -289,7 +314,12 @@ impl Writer {
             }))
             .map_err(failed)?;
         match format(connection).map_err(failed)? {
-            None => create_tables(connection).map_err(failed),
+            None if begin => create_tables(connection).map_err(failed),
+            None => Err(OpenError::Damaged {
+                file: file.to_owned(),
+                what: "its tables are missing".into(),
+                more: 0,
+            }),
             Some(FORMAT) => Ok(()),
             Some(found) if found > FORMAT => {
                 Err(OpenError::Newer { file: file.to_owned(), found, known: FORMAT })
@@ -382,4 +412,25 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
 
 pub(super) fn open_failure(file: &Path, error: rusqlite::Error) -> OpenError {
     OpenError::store(file, store_error(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_switch_between_synced_and_not_takes_effect() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("store.sqlite3");
+        std::fs::write(&file, []).unwrap();
+        let mut writer = Writer::open(&file, true).unwrap();
+        for synced in [false, true, false, true, false, false, true] {
+            writer.sync_commits(synced).unwrap();
+            let level: u8 = writer
+                .connection
+                .pragma_query_value(None, "synchronous", |row| row.get(0))
+                .unwrap();
+            assert_eq!(level, if synced { 2 } else { 1 });
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::iter::Peekable;
 
 use dunlin_codec::{PacketId, Text};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Statement};
 
 use super::error::{OpenError, store_error};
@@ -55,6 +56,20 @@ pub(super) struct Survey {
     /// Messages that nobody waits for.
     pub(super) dead: u64,
     found: State,
+}
+
+/// Whether a store may be begun here: nothing was acknowledged yet. Where something was, the database must be there.
+/// SQLite would remove the log beside an empty one.
+pub(super) fn may_begin(folder: &Folder, witness: &mut Witness) -> Result<bool, OpenError> {
+    let Some(witnessed) = witness.read()?.filter(|witnessed| witnessed.0 > 0) else {
+        return Ok(true);
+    };
+    let file = folder.database();
+    if std::fs::metadata(&file).is_ok_and(|file| file.len() > 0) {
+        return Ok(false);
+    }
+    let what = format!("it is missing or empty, and commits up to {witnessed} were acknowledged");
+    Err(OpenError::Damaged { file, what: what.into(), more: 0 })
 }
 
 /// The state that the database has, held against the witness beside it.
@@ -283,9 +298,10 @@ impl Survey {
                 return Ok(());
             };
             let body_len: i64 = row.get(3)?;
-            let sound = match row.get_ref(2)?.as_blob_or_null().ok().flatten() {
-                Some(body) => layout::body_is_sound(&header, body),
-                None => header.body_len == body_len.cast_unsigned(),
+            let sound = match row.get_ref(2)? {
+                ValueRef::Blob(body) => layout::body_is_sound(&header, body),
+                ValueRef::Null => header.body_len == body_len.cast_unsigned(),
+                ValueRef::Text(_) | ValueRef::Integer(_) | ValueRef::Real(_) => false,
             };
             if !sound {
                 self.findings.add(format!("message {id}: the checksum of its body is wrong"));

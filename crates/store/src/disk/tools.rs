@@ -8,11 +8,14 @@ use rusqlite::Connection;
 
 use super::error::OpenError;
 use super::folder::{self, Folder};
-use super::salvage::{Nobody, Salvaged, salvage_if_damaged};
+use super::salvage::{Nobody, Salvaged, complete, salvage_if_damaged, unplaced};
 use super::schema::{self, PAGE_BYTES, State, Table, Writer, open_failure, open_reader};
-use super::survey::{Findings, state_beside, survey};
+use super::survey::{Findings, may_begin, state_beside, survey};
 use super::wal;
 use crate::backend::Report;
+
+/// Where a copy is made.
+const WORK: &str = "copying";
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -84,10 +87,11 @@ pub fn check(folder: &Path) -> Result<Checked, OpenError> {
         Checked { file: file.clone(), torn_bytes: tail.torn_bytes, ..Checked::default() };
     let mut findings = Findings::default();
     let mut look = || {
-        let writer = Writer::open(&file, false)?;
+        let mut witness = folder.witness()?;
+        let writer = Writer::open(&file, may_begin(&folder, &mut witness)?)?;
         let pages = integrity(&writer.connection).map_err(|error| open_failure(&file, error))?;
         pages.into_iter().for_each(|page| findings.add(page));
-        let state = state_beside(&folder, &writer.connection, &mut folder.witness()?, &tail)?;
+        let state = state_beside(&folder, &writer.connection, &mut witness, &tail)?;
         survey(&writer.connection, &state, i64::MAX, &mut Nobody)
             .map_err(|error| OpenError::store(&file, error))
     };
@@ -123,10 +127,12 @@ pub fn repair(folder: &Path) -> Result<Option<Salvaged>, OpenError> {
 }
 
 fn existing(folder: &Path) -> Result<Folder, OpenError> {
-    if !folder::database(folder).exists() {
+    if !folder::database(folder).exists() && unplaced(folder).is_none() {
         return Err(OpenError::Missing { path: folder.to_owned() });
     }
-    Folder::open(folder)
+    let folder = Folder::open(folder)?;
+    complete(&folder)?;
+    Ok(folder)
 }
 
 /// What a store holds and takes.
@@ -238,20 +244,42 @@ pub fn backup(folder: &Path, to: &Path) -> Result<BackedUp, OpenError> {
         return Err(OpenError::Missing { path: folder.to_owned() });
     }
     let copy = Folder::open(to)?;
-    let target = copy.database();
-    if target.exists() {
+    if copy.database().exists() {
         return Err(OpenError::NotEmpty { path: to.to_owned() });
     }
-    let connection = open_reader(&file).map_err(|error| open_failure(&file, error))?;
+    // It gets its name when it is whole and sound, so that nobody takes a part of one for a backup.
+    let work = to.join(WORK);
+    let failed = |error| OpenError::Folder { path: work.clone(), error };
+    if work.exists() {
+        fs::remove_dir_all(&work).map_err(failed)?;
+    }
+    folder::make(&work).map_err(failed)?;
+    let made = copy_into(&file, &work).and_then(|(state, report)| {
+        let target = copy.database();
+        copy.witness()?.write(state.last).map_err(failed)?;
+        fs::rename(folder::database(&work), &target)
+            .and_then(|()| folder::sync_folder(to))
+            .map_err(failed)?;
+        let bytes = fs::metadata(&target).map_or(0, |file| file.len());
+        Ok(BackedUp { folder: to.to_owned(), last: state.last.0, report, bytes })
+    });
+    let removed = fs::remove_dir_all(&work).map_err(failed);
+    made.and_then(|made| removed.map(|()| made))
+}
+
+/// Copies a database into a directory, and reads the copy.
+fn copy_into(file: &Path, work: &Path) -> Result<(State, Report), OpenError> {
+    let target = folder::database(work);
+    let connection = open_reader(file).map_err(|error| open_failure(file, error))?;
     let name = target.to_str().ok_or_else(|| OpenError::Folder {
         path: target.clone(),
         error: std::io::Error::other("its name is no text"),
     })?;
     // SQLite writes into an empty file, which is readable by its owner only.
-    copy.make_database()?;
+    folder::make_database(work)?;
     // It writes another file, but it is a write.
     let writes = connection.pragma_update(None, "query_only", false);
-    writes.map_err(|error| open_failure(&file, error))?;
+    writes.map_err(|error| open_failure(file, error))?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(|error| open_failure(&target, error))?;
     drop(connection);
     let unsynced = |error| OpenError::Folder { path: target.clone(), error };
@@ -269,9 +297,7 @@ pub fn backup(folder: &Path, to: &Path) -> Result<BackedUp, OpenError> {
     if let Some((what, more)) = seen.findings.first() {
         return Err(OpenError::Damaged { file: target, what: what.into(), more });
     }
-    drop(writer);
-    copy.witness()?.write(state.last).map_err(unsynced)?;
-    folder::sync_folder(to).map_err(unsynced)?;
-    let bytes = fs::metadata(&target).map_or(0, |file| file.len());
-    Ok(BackedUp { folder: to.to_owned(), last: state.last.0, report: seen.report, bytes })
+    writer.merge().map_err(|error| open_failure(&target, error))?;
+    folder::sync_folder(work).map_err(unsynced)?;
+    Ok((state, seen.report))
 }

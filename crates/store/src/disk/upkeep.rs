@@ -44,6 +44,8 @@ pub(super) struct Upkeep {
     progress: Progress,
     /// When something was first written without being synced.
     unsynced_since: Option<Instant>,
+    /// When cursors were last written.
+    noted_at: Instant,
     /// Pages written to the log from which on they are moved into the database.
     wal_pages_max: u32,
     /// Pages of the log when it was last moved into the database.
@@ -59,6 +61,8 @@ pub(super) struct Upkeep {
     disk_free: u64,
     wal_bytes: u64,
     full: bool,
+    /// Whether it is the disk that has no room, not the store's own bound.
+    short: bool,
 }
 
 impl Upkeep {
@@ -69,6 +73,7 @@ impl Upkeep {
             wal_pages_max: u32::try_from(pages).unwrap_or(u32::MAX),
             progress: Progress { synced: last, witnessed: last },
             unsynced_since: None,
+            noted_at: Instant::now(),
             moved_pages: 0,
             witnessed_at: Instant::now(),
             looked_at: None,
@@ -79,6 +84,7 @@ impl Upkeep {
             disk_free: u64::MAX,
             wal_bytes: 0,
             full: false,
+            short: false,
         }
     }
 }
@@ -95,27 +101,25 @@ impl DiskStore {
         }
     }
 
+    /// Cursors are in the transaction under way.
+    pub(super) fn noted(&mut self) {
+        self.upkeep.noted_at = Instant::now();
+    }
+
     /// Does a little; says when it wants to be called again if nothing comes.
     pub(super) fn keep_up(
         &mut self,
         idle: bool,
         now: Instant,
     ) -> Result<Option<Duration>, StoreError> {
-        let pages = self.writer.wal_pages.load(Ordering::Relaxed);
-        // Where it holds fewer than were moved last, it has begun anew.
-        if pages < self.upkeep.moved_pages {
-            self.upkeep.moved_pages = 0;
-        }
-        let most = self.upkeep.wal_pages_max;
-        if pages - self.upkeep.moved_pages >= most {
-            self.checkpoint(pages >= most * WAL_ROUNDS)?;
-            self.upkeep.moved_pages = pages;
-        }
+        self.mind_log()?;
         self.bear_witness(now)?;
         let due = self.upkeep.unsynced_since.is_some_and(|since| {
             now.saturating_duration_since(since) >= self.options.sync_interval
         });
-        if due || idle && self.index.has_dirty() {
+        // Where nothing but acknowledgements comes, no commit takes the cursors along.
+        let late = now.saturating_duration_since(self.upkeep.noted_at) >= CURSOR_WAIT;
+        if due || (idle || late) && self.index.has_dirty() {
             self.note_all(due)?;
         }
         let mut busy = self.remove_dead(idle)?;
@@ -203,6 +207,22 @@ impl DiskStore {
 
     // ---- The log ----
 
+    /// Moves the log into the database when there is enough in it. A start does so before anybody waits for a commit: the
+    /// log may have grown behind a reader that took long.
+    pub(super) fn mind_log(&mut self) -> Result<(), StoreError> {
+        let pages = self.writer.wal_pages.load(Ordering::Relaxed);
+        // Where it holds fewer than were moved last, it has begun anew.
+        if pages < self.upkeep.moved_pages {
+            self.upkeep.moved_pages = 0;
+        }
+        let most = self.upkeep.wal_pages_max;
+        if pages - self.upkeep.moved_pages >= most {
+            self.checkpoint(pages >= most * WAL_ROUNDS)?;
+            self.upkeep.moved_pages = pages;
+        }
+        Ok(())
+    }
+
     /// Moves the log into the database. Unlike SQLite's own checkpoints it hears of errors: what a disk failed to sync once
     /// it may report as synced the next time.
     fn checkpoint(&mut self, wait: bool) -> Result<(), StoreError> {
@@ -283,7 +303,8 @@ impl DiskStore {
 
     /// Makes the file smaller if much of it is free; whether there may be more to do.
     fn shrink(&mut self, idle: bool) -> Result<bool, StoreError> {
-        let most = self.options.free_bytes_max / PAGE_BYTES;
+        // What is free in the file is no room on the disk, and only that ends the state of being full.
+        let most = if self.upkeep.short { 0 } else { self.options.free_bytes_max / PAGE_BYTES };
         let free = self.upkeep.free_pages;
         // While there is work, free room will be used again: only what is far too much is given back then.
         if free <= most || !idle && free <= most * 4 {
@@ -291,7 +312,7 @@ impl DiskStore {
         }
         let steps = if idle { IDLE_STEPS } else { 1 };
         for _ in 0..steps {
-            self.upkeep_transaction(false, |store| {
+            let given = self.upkeep_transaction(false, |store| {
                 let sql = format!("PRAGMA incremental_vacuum({PAGES_PER_STEP})");
                 let mut statement =
                     store.writer.connection.prepare_cached(&sql).map_err(store_error)?;
@@ -299,6 +320,11 @@ impl DiskStore {
                 while rows.next().map_err(store_error)?.is_some() {}
                 Ok(())
             })?;
+            if !given {
+                // There is no room for it in the log. At the next look it is tried again.
+                self.upkeep.free_pages = 0;
+                return Ok(false);
+            }
         }
         let given = u64::from(PAGES_PER_STEP) * steps as u64;
         self.upkeep.free_pages = free.saturating_sub(given);
@@ -351,6 +377,7 @@ impl DiskStore {
         let log = upkeep.disk_free.saturating_add(upkeep.wal_bytes.min(round));
         let short = free < ballast.saturating_mul(if was { 3 } else { 2 }) || log < round * 2;
         upkeep.full = upkeep.ballast_gone || over(u64::from(was)) || short;
+        upkeep.short = upkeep.ballast_gone || short;
         if upkeep.full && !was {
             self.status.times_full.fetch_add(1, Ordering::Relaxed);
         }
@@ -426,5 +453,37 @@ impl DiskStore {
             return Ok(());
         }
         Err(StoreError::Full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Store as _;
+    use crate::disk::DiskOptions;
+
+    /// A store of which some pages are free.
+    fn with_free_pages(folder: &std::path::Path) -> DiskStore {
+        let options = DiskOptions { ballast_bytes: 1, ..DiskOptions::default() };
+        let mut store = DiskStore::open(folder, options).unwrap();
+        let sql = "INSERT INTO msg VALUES(1, x'', zeroblob(4000000)); DELETE FROM msg;";
+        store.writer.connection.execute_batch(sql).unwrap();
+        store.refresh_status();
+        assert!(store.upkeep.free_pages > 900, "{:?}", store.upkeep);
+        store
+    }
+
+    #[test]
+    fn a_full_disk_gets_back_all_that_is_free_in_the_file() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut store = with_free_pages(folder.path());
+        assert!(!store.shrink(true).unwrap(), "it is kept, to be used again");
+        store.upkeep.disk_free = 0;
+        assert_eq!(store.room(), Room::NoMessages);
+        while store.shrink(false).unwrap() {}
+        store.refresh_status();
+        assert_eq!(store.upkeep.free_pages, 0);
+        assert_eq!(store.room(), Room::All);
+        assert!(fs::metadata(store.file()).unwrap().len() < 1 << 20);
     }
 }

@@ -430,6 +430,7 @@ impl DiskStore {
             let Some(number) = self.index.next_dirty() else { break };
             self.write_cursor(number)?;
         }
+        self.noted();
         Ok(())
     }
 
