@@ -33,7 +33,7 @@ const LAYERS: [Layer; 6] = [
     Layer {
         manifest: "crates/store/Cargo.toml",
         own: &["dunlin-codec"],
-        outside: Some(&["bytes", "crc32c", "fs4", "rusqlite", "smallvec", "thiserror"]),
+        outside: Some(&["bytes", "crc32c", "fs4", "rusqlite", "rustix", "smallvec", "thiserror"]),
     },
     Layer {
         manifest: "crates/broker/Cargo.toml",

@@ -25,6 +25,9 @@ pub(crate) fn run(assembled: &Assembled, salvage: bool) -> Result<(), Failure> {
     ended
 }
 
+/// Where processors are short, clients that wait for no disk go before commits: see docs/adr/0003.
+const COMMITTER_NICENESS: i32 = 10;
+
 /// Each connection needs a descriptor, and the soft limit is often 1,024 where the hard one is a million.
 fn raise_descriptor_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
@@ -52,7 +55,10 @@ async fn serve(
     // Before the first line is printed: whoever reads it may send a signal at once.
     let mut signals = Signals::new()
         .map_err(|error| Failure::Run(format!("signals cannot be handled: {error}")))?;
-    let builder = Broker::builder().config(configuration.broker.clone()).store(store);
+    let builder = Broker::builder()
+        .config(configuration.broker.clone())
+        .store(store)
+        .store_niceness(COMMITTER_NICENESS);
     let started = builder.start().await;
     let broker = started.map_err(|error| start_failure(&error))?;
     let addresses = broker.local_addrs();

@@ -83,6 +83,7 @@ pub enum ServerError {
 pub struct Builder {
     config: Config,
     store: Option<Box<dyn Store>>,
+    store_niceness: i32,
     hooks: Arc<dyn Hooks>,
     authenticators: Vec<Arc<dyn Authenticator>>,
 }
@@ -125,6 +126,14 @@ impl Builder {
         self
     }
 
+    /// Lets the thread that commits to the store step back when processors are short, from 0 (not at all) to 19, as `nice`
+    /// counts it: clients that wait for no disk are then served first. On Linux only.
+    #[must_use]
+    pub const fn store_niceness(mut self, niceness: i32) -> Self {
+        self.store_niceness = niceness;
+        self
+    }
+
     /// Calls these hooks.
     #[must_use]
     pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
@@ -146,7 +155,7 @@ impl Builder {
     /// [`ServerError`] when a setting cannot work, the store cannot be read or an address cannot be taken. Nothing is left
     /// running then.
     pub async fn start(self) -> Result<Broker, ServerError> {
-        let Self { mut config, store, hooks, authenticators } = self;
+        let Self { mut config, store, store_niceness, hooks, authenticators } = self;
         config.check()?;
         check_protection(&config, !authenticators.is_empty())?;
         let before_connect =
@@ -164,6 +173,7 @@ impl Builder {
         let options = CommitterOptions {
             queue_max: config.limits.commit_queue_messages_max,
             batch_bytes_max: config.limits.commit_batch_bytes_max,
+            niceness: store_niceness,
             ..CommitterOptions::default()
         };
         let committer = Committer::start(store, next_message, options, move |error| {
@@ -294,6 +304,7 @@ impl Broker {
         Builder {
             config: Config::default(),
             store: None,
+            store_niceness: 0,
             hooks: Arc::new(NoHooks),
             authenticators: Vec::new(),
         }

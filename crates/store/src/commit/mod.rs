@@ -64,6 +64,9 @@ pub struct CommitterOptions {
     /// How long one step of the thread may take, a commit above all. After it the store has failed: a disk that does
     /// not answer is no better than none, and everybody waits for it.
     pub stall_max: Duration,
+    /// How far the thread steps back behind others when processors are short, as `nice` counts it: 0 for not at all, 19
+    /// for the most. On Linux only, where it concerns one thread.
+    pub niceness: i32,
 }
 
 impl Default for CommitterOptions {
@@ -76,6 +79,7 @@ impl Default for CommitterOptions {
             batch_max: 4_096,
             batch_bytes_max: 8 << 20,
             stall_max: Duration::from_secs(30),
+            niceness: 0,
         }
     }
 }

@@ -131,6 +131,10 @@ impl<S> Queue<S> {
         (lasts > self.options.stall_max).then_some((what, lasts))
     }
 
+    pub(super) const fn niceness(&self) -> i32 {
+        self.options.niceness
+    }
+
     pub(super) const fn stall_max(&self) -> Duration {
         self.options.stall_max
     }

@@ -43,6 +43,7 @@ struct Writer<S> {
 
 impl<S: Submission> Writer<S> {
     fn run(mut self) -> Result<(), StoreError> {
+        step_back(self.queue.niceness());
         let mut wait = None;
         loop {
             let woken = self.queue.take_group(&mut self.group, wait);
@@ -157,4 +158,13 @@ impl<S: Submission> Writer<S> {
         self.queue.fail();
         self.alarm.ring(self.failure.insert(error));
     }
+}
+
+/// Lets other threads go first where processors are short. That it cannot be done costs nothing but their time.
+fn step_back(niceness: i32) {
+    #[cfg(target_os = "linux")]
+    if niceness > 0 {
+        let _ = rustix::process::nice(niceness);
+    }
+    let _ = niceness;
 }
