@@ -69,15 +69,13 @@ class HistoryClient(Client):
 
     def delivered(self, publish):
         message = payload.read(publish.payload)
-        self.note("delivered", message, publish.qos)
+        at = time.monotonic_ns()
+        self.note("delivered", message, publish.qos, at=at)
+        if publish.qos == 2:
+            # At the same moment: no cut comes between a message and its id.
+            self.note("held", publish.packet_id, publish.payload, at=at)
         if message and message[0] == MARKER_PUBLISHER:
             self.marked.add(message[1])
-
-    def _handle_publish(self, publish, answers):
-        new = publish.qos == 2 and publish.packet_id not in self.inbound
-        super()._handle_publish(publish, answers)
-        if new:
-            self.note("held", publish.packet_id, publish.payload)
 
     def _handle_acknowledgement(self, kind, packet_id, reason, answers):
         super()._handle_acknowledgement(kind, packet_id, reason, answers)

@@ -194,7 +194,8 @@ static void drop(struct connection *connection) {
 }
 
 static void lost(struct connection *connection) {
-    if (connection->wanted) lost_connections++;
+    /* While the broker is down, none was there to be lost. */
+    if (connection->wanted && connection->stage != CONNECTING) lost_connections++;
     drop(connection);
 }
 
@@ -203,7 +204,8 @@ static void flush(struct connection *connection) {
     while (out->start < out->used) {
         ssize_t sent = send(connection->fd, out->data + out->start, out->used - out->start, MSG_NOSIGNAL);
         if (sent < 0) {
-            if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+            /* Not connected yet, or no room: EPOLLOUT says when. */
+            if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOTCONN) break;
             if (errno == EINTR) continue;
             lost(connection);
             return;
@@ -219,18 +221,17 @@ static void name_of(const struct connection *connection, char *name, size_t byte
 }
 
 static void open_connection(struct connection *connection) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) fail("socket");
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address)) {
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) {
         close(fd);
         connection->retry_at = now() + RETRY_NANOS;
         return;
     }
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event)) fail("epoll_ctl");
     connection->fd = fd;
