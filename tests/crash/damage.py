@@ -14,6 +14,8 @@ MESSAGES = 400
 FLIPS = 24
 # A page with its head in SQLite's log.
 FRAME_BYTES = 24 + 4096
+# With the default the log is long enough to hold all that is acknowledged here: none of it is in the database yet.
+LONG_LOG = {"DUNLIN_STORE_BALLAST_BYTES": "64 MiB"}
 # The witness is written once a second.
 WITNESS_SECS = 2.5
 
@@ -54,7 +56,7 @@ def flipped_database(binary, folder):
 
 
 def flipped_log(binary, folder):
-    with broker_in(binary, emptied(folder / "flips-log")) as broker:
+    with broker_in(binary, emptied(folder / "flips-log"), LONG_LOG) as broker:
         kept = killed(broker)
         each_flip(broker, kept, log(broker))
 
@@ -98,7 +100,7 @@ def each_flip(broker, kept, path):
 def torn_tail(binary, folder):
     """Two frames that were being written when the power went, of one of which half is there: nothing of them was
     acknowledged."""
-    with broker_in(binary, emptied(folder / "torn")) as broker:
+    with broker_in(binary, emptied(folder / "torn"), LONG_LOG) as broker:
         kept = killed(broker)
         frame = bytearray(log(broker).read_bytes()[-FRAME_BYTES:])
         frame[1000:2000] = bytes(1000)
@@ -113,7 +115,7 @@ def torn_tail(binary, folder):
 
 
 def cut_log(binary, folder):
-    with broker_in(binary, emptied(folder / "cut")) as broker:
+    with broker_in(binary, emptied(folder / "cut"), LONG_LOG) as broker:
         kept = killed(broker)
         path = log(broker)
         size = path.stat().st_size
@@ -126,7 +128,7 @@ def cut_log(binary, folder):
 
 
 def gone(binary, folder, pattern):
-    with broker_in(binary, emptied(folder / "gone")) as broker:
+    with broker_in(binary, emptied(folder / "gone"), LONG_LOG) as broker:
         kept = killed(broker)
         for path in broker.data.glob(pattern):
             path.unlink()
