@@ -27,6 +27,8 @@ const CURSOR_WAIT: Duration = Duration::from_millis(50);
 /// Rows removed in one step, where nobody waits and where somebody does.
 const REMOVED_IDLE: usize = 4_096;
 const REMOVED_BUSY: usize = 1_024;
+/// From one look for rows to be removed that found none to the next, while there is work: it passes all blocks by.
+const DEAD_EVERY: Duration = Duration::from_millis(10);
 /// Free pages given back in one step.
 const PAGES_PER_STEP: u32 = 256;
 /// Steps of giving back room in one call, where nobody waits.
@@ -52,6 +54,8 @@ pub(super) struct Upkeep {
     moved_pages: u32,
     witnessed_at: Instant,
     looked_at: Option<Instant>,
+    /// When no row was found that is to be removed.
+    dead_looked_at: Option<Instant>,
     /// Whether the ballast was given up, or never there: new messages are refused.
     ballast_gone: bool,
     ballast_tried: Option<Instant>,
@@ -77,6 +81,7 @@ impl Upkeep {
             moved_pages: 0,
             witnessed_at: Instant::now(),
             looked_at: None,
+            dead_looked_at: None,
             ballast_gone,
             ballast_tried: None,
             used: 0,
@@ -122,7 +127,7 @@ impl DiskStore {
         if due || (idle || late) && self.index.has_dirty() {
             self.note_all(due)?;
         }
-        let mut busy = self.remove_dead(idle)?;
+        let mut busy = self.remove_dead(idle, now)?;
         busy |= self.shrink(idle)?;
         let looked = self.upkeep.looked_at;
         if looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY) {
@@ -261,8 +266,10 @@ impl DiskStore {
     // ---- Rows and room ----
 
     /// Removes rows that nobody waits for, where their cursors are written; whether there may be more.
-    fn remove_dead(&mut self, idle: bool) -> Result<bool, StoreError> {
-        if !self.index.messages.has_dead() {
+    fn remove_dead(&mut self, idle: bool, now: Instant) -> Result<bool, StoreError> {
+        let looked = self.upkeep.dead_looked_at;
+        let rests = looked.is_some_and(|at| now.saturating_duration_since(at) < DEAD_EVERY);
+        if !self.index.messages.has_dead() || rests && !idle {
             return Ok(false);
         }
         let pressed = self.upkeep.full;
@@ -274,6 +281,7 @@ impl DiskStore {
             idle || pressed,
         );
         if runs.is_empty() {
+            self.upkeep.dead_looked_at = Some(now);
             return Ok(false);
         }
         let removed = self.upkeep_transaction(false, |store| store.delete(&runs))?;
