@@ -2,12 +2,16 @@
 
 import os
 import pathlib
+import signal
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 FOLDER = TARGET / "crash"
+
+# Whoever ends a run early leaves no broker behind.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 # For `tools` and `checks`.
 sys.path.append(str(HERE.parent / "interop"))
