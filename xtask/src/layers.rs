@@ -14,7 +14,7 @@ struct Layer {
 }
 
 /// Lowest first. session and store are siblings: neither imports the other.
-const LAYERS: [Layer; 6] = [
+const LAYERS: [Layer; 7] = [
     Layer {
         manifest: "crates/topics/Cargo.toml",
         own: &[],
@@ -40,9 +40,10 @@ const LAYERS: [Layer; 6] = [
         own: &["dunlin-topics", "dunlin-codec", "dunlin-session", "dunlin-store"],
         outside: None,
     },
+    Layer { manifest: "crates/auth/Cargo.toml", own: &["dunlin-broker"], outside: None },
     Layer {
         manifest: "bins/dunlin/Cargo.toml",
-        own: &["dunlin-broker", "dunlin-store", "dunlin-codec"],
+        own: &["dunlin-auth", "dunlin-broker", "dunlin-store", "dunlin-codec"],
         outside: None,
     },
 ];
