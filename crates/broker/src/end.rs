@@ -30,6 +30,8 @@ pub enum EndReason {
     QueueOverflow,
     /// The embedder or an operator closed it.
     Kicked,
+    /// What the client had proven itself by has ended, such as a token.
+    AuthenticationExpired,
     /// The broker is shutting down.
     ShuttingDown,
     /// A hook panicked, or the connection's own code did.
@@ -42,7 +44,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, in the order of the snapshot.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientDisconnected,
         Self::ConnectionLost,
         Self::TakenOver,
@@ -53,6 +55,7 @@ impl EndReason {
         Self::WriteStalled,
         Self::QueueOverflow,
         Self::Kicked,
+        Self::AuthenticationExpired,
         Self::ShuttingDown,
         Self::Panicked,
         Self::StoreFailed,
@@ -73,6 +76,7 @@ impl EndReason {
             Self::WriteStalled => "write_stalled",
             Self::QueueOverflow => "queue_overflow",
             Self::Kicked => "kicked",
+            Self::AuthenticationExpired => "authentication_expired",
             Self::ShuttingDown => "shutting_down",
             Self::Panicked => "panicked",
             Self::StoreFailed => "store_failed",

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_codec::ReasonCode;
@@ -20,10 +21,15 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Identity {
     /// The name it authenticated by; empty for an anonymous client.
     pub user: String,
+    /// The tenant it belongs to, where the authenticator knows it.
+    pub tenant: Option<String>,
     /// The roles it was given, in no particular order.
     pub roles: Vec<String>,
     /// What else is known of it, such as claims of a token.
     pub attributes: Vec<(String, String)>,
+    /// When what proved it ends, such as a token. The connection is closed then, unless the client has proven itself anew
+    /// (5.0 AUTH) by something that lasts longer. None: it lasts as long as the connection.
+    pub expires: Option<Instant>,
 }
 
 impl Identity {

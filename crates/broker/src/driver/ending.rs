@@ -75,6 +75,7 @@ impl Driver {
             EndReason::ShuttingDown => Cause::ShuttingDown,
             EndReason::QueueOverflow => Cause::Reason(ReasonCode::QuotaExceeded),
             EndReason::Kicked => Cause::Reason(ReasonCode::AdministrativeAction),
+            EndReason::AuthenticationExpired => Cause::Reason(ReasonCode::NotAuthorized),
             EndReason::StoreFailed
             | EndReason::OutOfMemory
             | EndReason::Panicked

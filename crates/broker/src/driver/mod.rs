@@ -105,6 +105,8 @@ pub(crate) struct Driver {
     /// Whether reading is held back, so that the Keep Alive stands still.
     paused: bool,
     started: Instant,
+    /// When what the client proved itself by ends.
+    expires: Option<Instant>,
     packets_received: u64,
     bytes_received: u64,
     /// The version in which a client is refused whose CONNECT could not be read.
@@ -170,6 +172,7 @@ impl Driver {
             out_of_memory: false,
             paused: false,
             started: now,
+            expires: None,
             packets_received: 0,
             bytes_received: 0,
             refused_as: Version::V5,
@@ -220,7 +223,7 @@ impl Driver {
                 return self.poll_timers(now, cx);
             }
         }
-        if self.is_write_stalled(now) {
+        if self.is_write_stalled(now) || self.has_expired(now) {
             self.due(now);
         }
         // There is more to do, and others wait for this worker.

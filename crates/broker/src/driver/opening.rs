@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_codec::ReasonCode;
-use dunlin_session::{Attach, AuthStep, Authenticate, Cause, Input, Outputs, SubscribeItem, Token};
+use dunlin_session::{Attach, Authenticate, Cause, Input, Outputs, SubscribeItem, Token};
 use dunlin_topics::SubscriptionFilter;
 
 use crate::attach::{NotAttached, Owned, attach};
@@ -125,7 +125,7 @@ impl Driver {
             password: request.password.map(Bytes::copy_from_slice),
             method: request.method.as_ref().map(|method| method.as_str().to_owned()),
             data: request.data.map(Bytes::copy_from_slice),
-            reauthentication: request.step == AuthStep::Again,
+            reauthentication: self.mailbox.is_some(),
             state: auth_state,
         };
         let core = Arc::clone(&self.core);
@@ -137,10 +137,15 @@ impl Driver {
 
     fn authenticated(&mut self, decision: Decision, staging: &mut Staging, now: Instant) {
         let input = match decision {
+            // The session belongs to who made it: proven anew, the client has to be the same.
+            Decision::Accept { identity, .. } if !self.may_be(&identity) => {
+                Input::Authenticated(Err(ReasonCode::NotAuthorized))
+            }
             Decision::Accept { identity, data } => {
                 if self.mailbox.is_some() {
                     self.opening = None;
                 }
+                self.expires = identity.expires;
                 if let Some(client) = &mut self.client {
                     client.identity = identity;
                 }
@@ -156,6 +161,11 @@ impl Driver {
             }
         };
         self.feed(input, staging, now);
+    }
+
+    /// Whether the client of this connection may turn out to be `identity`: anybody at CONNECT, later nobody else.
+    fn may_be(&self, identity: &Identity) -> bool {
+        self.mailbox.as_ref().is_none_or(|mailbox| mailbox.owner() == identity.user)
     }
 
     pub(super) fn attach(&mut self, request: Attach) {

@@ -68,7 +68,13 @@ impl Driver {
         let braked = braked.map(|(_, since)| *since + limits.publisher_slow_max);
         let used = self.busy.as_ref().filter(|busy| !busy.routes.is_empty());
         let idle = used.map(|busy| busy.used + IDLE_AFTER);
-        [state, stalled, held, braked, stuck, idle].into_iter().flatten().min()
+        let expires = self.expires.filter(|_| self.state == State::Open);
+        [state, stalled, held, braked, stuck, idle, expires].into_iter().flatten().min()
+    }
+
+    /// Whether what the client proved itself by has ended.
+    pub(super) fn has_expired(&self, now: Instant) -> bool {
+        self.state == State::Open && self.expires.is_some_and(|at| at <= now)
     }
 
     /// Whether the peer has taken no byte for as long as it may, although some wait.
@@ -90,6 +96,11 @@ impl Driver {
             return;
         }
         match self.state {
+            State::Open if self.has_expired(now) => {
+                let mut staging = Staging::default();
+                self.evict(EndReason::AuthenticationExpired, &mut staging, now);
+                self.hand_all_in(&mut staging);
+            }
             State::Open => {
                 if self.machine.next_deadline().is_some_and(|at| at <= now) {
                     let mut staging = Staging::default();

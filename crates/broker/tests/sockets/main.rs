@@ -12,6 +12,7 @@ mod aliases;
 mod authentication;
 mod drops;
 mod durability;
+mod expiring_proof;
 mod expiry;
 mod fan_out;
 mod flow;
