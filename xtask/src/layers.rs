@@ -14,7 +14,7 @@ struct Layer {
 }
 
 /// Lowest first. session and store are siblings: neither imports the other.
-const LAYERS: [Layer; 7] = [
+const LAYERS: [Layer; 8] = [
     Layer {
         manifest: "crates/topics/Cargo.toml",
         own: &[],
@@ -36,8 +36,20 @@ const LAYERS: [Layer; 7] = [
         outside: Some(&["bytes", "crc32c", "fs4", "rusqlite", "rustix", "smallvec", "thiserror"]),
     },
     Layer {
+        // Below MQTT: it turns sockets into plain bytes and knows nothing of what they say.
+        manifest: "crates/transport/Cargo.toml",
+        own: &[],
+        outside: None,
+    },
+    Layer {
         manifest: "crates/broker/Cargo.toml",
-        own: &["dunlin-topics", "dunlin-codec", "dunlin-session", "dunlin-store"],
+        own: &[
+            "dunlin-topics",
+            "dunlin-codec",
+            "dunlin-session",
+            "dunlin-store",
+            "dunlin-transport",
+        ],
         outside: None,
     },
     Layer { manifest: "crates/auth/Cargo.toml", own: &["dunlin-broker"], outside: None },
