@@ -18,6 +18,9 @@ from process import Broker, emptied
 BALLAST = {"DUNLIN_STORE_BALLAST_BYTES": "1 MiB"}
 END_SECS = 20
 RECOVER_SECS = 20
+# How long the committer may stand still, and how much later it may be seen.
+STALL_SECS = 30
+LATE_SECS = 15
 
 
 class Skipped(BaseException):
@@ -31,6 +34,7 @@ def all_checks(binary, folder):
         ("data directory from a newer version", newer_format),
         ("sync fails", sync_fails),
         ("sync fails in a checkpoint or in between", sync_fails_at_random),
+        ("sync does not come back", sync_hangs),
         ("disk full: by the shim, every write fails", full_by_shim),
         ("disk full: a small file system", full_file_system),
         ("disk full: a start on a full disk", start_on_full_disk),
@@ -113,6 +117,41 @@ def sync_fails_at_random(binary, folder):
         fails(binary, emptied(folder / "sync"), delay)
 
 
+def sync_hangs(binary, folder):
+    """A disk that does not answer: after 30 seconds the log says what is waited for, and the process ends with 1."""
+    home = emptied(folder / "hang")
+    fault = home / "fault"
+    with broker_in(binary, home, shim.variables(home / "data", fault=fault)) as broker:
+        broker.start()
+        subscribe(broker)
+        kept = store(broker, range(1, 200))
+        sender = Sender(broker.port, window=10)
+        sender.connect()
+        set_fault(fault, "hang 1")
+        began = time.monotonic()
+        sender.send_numbers(range(100_000, 100_005))
+        while sender.socket is not None and time.monotonic() < began + STALL_SECS + LATE_SECS:
+            sender.run_once(1)
+        equal((sender.accepted, sender.socket), ([], None))
+        equal(broker.process.wait(END_SECS), FAILED)
+        took = time.monotonic() - began
+        if took < STALL_SECS - 2:
+            raise AssertionError(f"it gave up after {took:.1f} s")
+        log = broker.tail(10)
+        if "store_failed" not in log or "a commit, which waits for the disk" not in log:
+            raise AssertionError(f"the log does not say what was waited for:\n{log}")
+        fault.unlink()
+        broker.start()
+        equal([number for number in drain(broker) if number < 100_000], kept)
+
+
+def set_fault(fault, words):
+    """Renamed into place: never seen half written."""
+    fresh = fault.with_suffix(".new")
+    fresh.write_text(words)
+    fresh.rename(fault)
+
+
 def fails(binary, home, delay):
     """From some moment on no sync succeeds: nothing more is acknowledged, and the process ends with 1."""
     fault = home / "fault"
@@ -130,10 +169,7 @@ def fails(binary, home, delay):
         sender.settle()
         kept += sender.accepted
         sender.accepted.clear()
-        # Renamed into place: never seen half written.
-        fresh = home / "fault.new"
-        fresh.write_text(f"sync {errno.EIO}")
-        fresh.rename(fault)
+        set_fault(fault, f"sync {errno.EIO}")
         sender.send_numbers(range(100_000, 100_005))
         while sender.socket is not None:
             sender.run_once(END_SECS)
@@ -157,9 +193,7 @@ def full_by_shim(binary, folder):
         kept = store(broker, range(1, 200))
         sender = Sender(broker.port, window=10)
         sender.connect()
-        fresh = home / "fault.new"
-        fresh.write_text(f"write {errno.ENOSPC}")
-        fresh.rename(fault)
+        set_fault(fault, f"write {errno.ENOSPC}")
         sender.send_numbers(range(1000, 1005))
         sender.settle()
         equal(sender.accepted, [])

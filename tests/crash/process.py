@@ -184,3 +184,12 @@ def resident(process):
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def processor_secs(process):
+    """Seconds of all its threads on a processor."""
+    with contextlib.suppress(OSError):
+        # Behind the name, which may hold anything.
+        fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0

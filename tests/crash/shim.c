@@ -3,7 +3,8 @@
  *
  *   CRASH_DIRECTORY  the directory; everything outside is left alone
  *   CRASH_LOG        where records are appended; none if it is not set
- *   CRASH_FAULT      a file which, while it exists, holds `sync ERRNO` or `write ERRNO`: such calls then fail
+ *   CRASH_FAULT      a file which, while it exists, holds `sync ERRNO` or `write ERRNO`: such calls then fail; with
+ *                    `hang 1` syncs do not come back
  *
  * A record is a `struct record` followed by `path_bytes` of path, `other_bytes` of a second path and `data_bytes` of data. It is written when the
  * call has returned. Memory-mapped files are not seen: of SQLite that is the -shm file, which is made anew at each start.
@@ -392,6 +393,7 @@ POSIX_ALLOCATE(posix_fallocate64, off64_t)
         REAL(int, name, int); \
         int file = tracked(fd); \
         if (file) FAIL("sync"); \
+        while (file && fault("hang")) pause(); \
         uint64_t before = now(); \
         int result = real_##name(fd); \
         if (file > 0 && result == 0) record(SYNC, file, before, 0, 0, NULL, NULL, NULL, 0); \
