@@ -20,12 +20,21 @@
 //! Whatever is read before a client is let through has a named bound and one deadline for all of it. A stream buffers at
 //! most what its documentation says, and nothing while it is idle.
 
+mod acceptor;
 mod door;
+#[cfg(unix)]
+mod inherited;
 mod peer;
 mod refusal;
 mod stream;
+pub mod tcp;
+#[cfg(unix)]
+pub mod unix;
 
+pub use acceptor::{Acceptor, Bound, Place};
 pub use door::{Door, Opened};
+#[cfg(unix)]
+pub use inherited::Inherited;
 pub use peer::{
     Certificate, Credentials, Details, Peer, ProxyFacts, TlsFacts, Transport, WebSocketFacts,
 };

@@ -1,0 +1,135 @@
+//! Listening sockets of every kind that clients connect to, behind one face.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::unix::net::UnixListener as StdUnixListener;
+#[cfg(unix)]
+use std::path::PathBuf;
+
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+
+use crate::door::Opened;
+use crate::peer::Peer;
+#[cfg(unix)]
+use crate::peer::{Credentials, Transport};
+use crate::stream::Stream;
+#[cfg(unix)]
+use crate::unix::SocketFile;
+
+/// A listening socket that has its address. Clients that connect now wait in the kernel.
+#[derive(Debug)]
+pub enum Bound {
+    /// Of TCP.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket, with its file if it is ours to remove.
+    #[cfg(unix)]
+    Unix(StdUnixListener, Option<SocketFile>),
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// An address of TCP or UDP.
+    Address(SocketAddr),
+    /// The path of a Unix socket; empty if it has none.
+    #[cfg(unix)]
+    Path(PathBuf),
+}
+
+impl Place {
+    /// The address, where it is one.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            #[cfg(unix)]
+            Self::Path(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            #[cfg(unix)]
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Bound {
+    /// Where clients connect.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn place(&self) -> io::Result<Place> {
+        match self {
+            Self::Tcp(socket) => Ok(Place::Address(socket.local_addr()?)),
+            #[cfg(unix)]
+            Self::Unix(socket, _) => {
+                let address = socket.local_addr()?;
+                Ok(Place::Path(address.as_pathname().map(Into::into).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Begins to accept, inside a runtime.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn into_acceptor(self) -> io::Result<Acceptor> {
+        let kind = match self {
+            Self::Tcp(socket) => Kind::Tcp(TcpListener::from_std(socket)?),
+            #[cfg(unix)]
+            Self::Unix(socket, file) => Kind::Unix(UnixListener::from_std(socket)?, file),
+        };
+        Ok(Acceptor { kind })
+    }
+}
+
+/// Accepts clients. Dropped, it closes its socket and removes the file of a Unix socket; clients that the kernel still held
+/// are cut off.
+#[derive(Debug)]
+pub struct Acceptor {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, #[expect(dead_code, reason = "held to be dropped")] Option<SocketFile>),
+}
+
+impl Acceptor {
+    /// The next client. Nothing is lost when this is dropped before it is done.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: of one client that went away meanwhile, or because no descriptor is free.
+    pub async fn accept(&self) -> io::Result<Opened> {
+        match &self.kind {
+            Kind::Tcp(socket) => {
+                let (socket, address) = socket.accept().await?;
+                Ok(Opened::new(Stream::Tcp(socket), Peer::tcp(address)))
+            }
+            #[cfg(unix)]
+            Kind::Unix(socket, _) => {
+                let (socket, _) = socket.accept().await?;
+                let mut peer = Peer { transport: Transport::Unix, ..Peer::default() };
+                if let Ok(owner) = socket.peer_cred() {
+                    peer.details_mut().credentials =
+                        Some(Credentials { uid: owner.uid(), gid: owner.gid(), pid: owner.pid() });
+                }
+                Ok(Opened::new(Stream::Unix(socket), peer))
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! TCP sockets: how a listener takes its address, and what is set on the sockets of its clients.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::acceptor::Bound;
+use crate::stream::Stream;
+
+/// How a listener's own socket is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListenOptions {
+    /// Connections that the kernel holds until they are accepted; it cuts this to its own maximum.
+    pub backlog: u32,
+    /// Whether other sockets of the same user may have the same address too, the kernel spreading clients over them.
+    pub reuse_port: bool,
+    /// Bytes of the kernel's receive buffer of each client; by default the kernel sizes it as it goes.
+    pub receive_buffer: Option<usize>,
+    /// Bytes of the kernel's send buffer of each client; by default the kernel sizes it as it goes.
+    pub send_buffer: Option<usize>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { backlog: 4096, reuse_port: false, receive_buffer: None, send_buffer: None }
+    }
+}
+
+/// Takes an address. One of IPv6 takes IPv6 only, so that `[::]` and `0.0.0.0` can stand side by side and mean the same on
+/// every system.
+///
+/// # Errors
+///
+/// Those of the system: the address is taken, is none of this machine, or its port needs a privilege.
+pub fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    // The sockets of clients inherit these, and the receive buffer has to be known before the window is agreed on.
+    if let Some(bytes) = options.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.send_buffer {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    socket.set_nonblocking(true)?;
+    Ok(Bound::Tcp(TcpListener::from(socket)))
+}
+
+/// What is set on the socket of each client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TcpOptions {
+    /// Whether small writes leave at once. They should: packets are gathered before they are written.
+    pub nodelay: bool,
+    /// How a silent peer is probed; none: it is not.
+    pub keepalive: Option<TcpProbes>,
+    /// How long what was written may stay unacknowledged before the connection counts as lost (TCP_USER_TIMEOUT, on Linux);
+    /// none: as long as the kernel goes on trying, about a quarter of an hour.
+    pub user_timeout: Option<Duration>,
+}
+
+/// How a silent peer is probed, so that one behind a NAT that forgot it is found out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TcpProbes {
+    /// From the last that was heard to the first probe; whole seconds.
+    pub idle: Duration,
+    /// From one probe to the next; whole seconds.
+    pub interval: Duration,
+    /// Probes without an answer before the connection counts as lost.
+    pub count: u32,
+}
+
+impl Default for TcpProbes {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(15), count: 4 }
+    }
+}
+
+impl Default for TcpOptions {
+    /// A peer that is gone is noticed after two minutes, whether anything is being sent to it or not.
+    fn default() -> Self {
+        Self {
+            nodelay: true,
+            keepalive: Some(TcpProbes::default()),
+            user_timeout: Some(Duration::from_secs(120)),
+        }
+    }
+}
+
+impl TcpOptions {
+    /// Sets them on an accepted socket; others than TCP have none of them.
+    ///
+    /// # Errors
+    ///
+    /// The first one of the system, after all were tried: a connection without them works too.
+    pub fn apply(&self, stream: &Stream) -> io::Result<()> {
+        let Stream::Tcp(socket) = stream else { return Ok(()) };
+        let nodelay = if self.nodelay { socket.set_nodelay(true) } else { Ok(()) };
+        let socket = SockRef::from(socket);
+        let keepalive = self.keepalive.map_or(Ok(()), |probes| {
+            let probes = TcpKeepalive::new()
+                .with_time(probes.idle)
+                .with_interval(probes.interval)
+                .with_retries(probes.count);
+            socket.set_tcp_keepalive(&probes)
+        });
+        #[cfg(target_os = "linux")]
+        let user_timeout = match self.user_timeout {
+            Some(timeout) => socket.set_tcp_user_timeout(Some(timeout)),
+            None => Ok(()),
+        };
+        #[cfg(not(target_os = "linux"))]
+        let user_timeout = Ok(());
+        nodelay.and(keepalive).and(user_timeout)
+    }
+}
