@@ -14,11 +14,16 @@ struct Layer {
 }
 
 /// Lowest first. session and store are siblings: neither imports the other.
-const LAYERS: [Layer; 8] = [
+const LAYERS: [Layer; 9] = [
     Layer {
         manifest: "crates/topics/Cargo.toml",
         own: &[],
         outside: Some(&["arbitrary", "bytes", "hashbrown", "smallvec", "thiserror"]),
+    },
+    Layer {
+        manifest: "crates/access/Cargo.toml",
+        own: &["dunlin-topics"],
+        outside: Some(&["hashbrown", "smallvec", "thiserror"]),
     },
     Layer {
         manifest: "crates/codec/Cargo.toml",
@@ -45,6 +50,7 @@ const LAYERS: [Layer; 8] = [
         manifest: "crates/broker/Cargo.toml",
         own: &[
             "dunlin-topics",
+            "dunlin-access",
             "dunlin-codec",
             "dunlin-session",
             "dunlin-store",
@@ -55,7 +61,7 @@ const LAYERS: [Layer; 8] = [
     Layer { manifest: "crates/auth/Cargo.toml", own: &["dunlin-broker"], outside: None },
     Layer {
         manifest: "bins/dunlin/Cargo.toml",
-        own: &["dunlin-auth", "dunlin-broker", "dunlin-store", "dunlin-codec"],
+        own: &["dunlin-access", "dunlin-auth", "dunlin-broker", "dunlin-store", "dunlin-codec"],
         outside: None,
     },
 ];

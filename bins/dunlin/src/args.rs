@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use dunlin_access::nearest;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::configuration::{Assignment, Listen};
 use crate::failure::Failure;
-use crate::nearest::nearest;
 use crate::problem::Origin;
 use crate::store::StoreCommand;
 

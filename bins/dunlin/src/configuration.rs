@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dunlin_access::nearest;
 use dunlin_broker::config::{Durability, DurabilityRule, TopicFilter};
 use dunlin_broker::{Config, ListenerConfig};
 
-use crate::nearest::nearest;
 use crate::problem::{Origin, Problem};
 use crate::settings::{LISTENER, RULE, SECTIONS, Setting};
 use crate::telemetry;

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 
+use dunlin_access::nearest;
+
 use crate::configuration::{Assignment, Listen};
-use crate::nearest::nearest;
 use crate::problem::{Origin, Problem};
 use crate::settings::{LISTENER, SECTIONS};
 

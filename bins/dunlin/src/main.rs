@@ -7,7 +7,6 @@ mod configuration;
 mod environment;
 mod failure;
 mod file;
-mod nearest;
 mod notation;
 mod problem;
 mod run;

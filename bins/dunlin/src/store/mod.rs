@@ -14,8 +14,9 @@ mod transfer;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use dunlin_access::nearest;
+
 use crate::failure::Failure;
-use crate::nearest::nearest;
 
 pub(crate) use open::open;
 

@@ -1,10 +1,7 @@
 //! The known word that somebody most likely meant.
 
-/// The candidate nearest to `word`, if it is near enough to be a slip.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+/// The candidate nearest to `word`, if it is near enough to be a slip: at most one in three letters.
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (distance, candidate) = candidates
         .map(|candidate| (distance(word, candidate), candidate))
         .min_by_key(|&(distance, _)| distance)?;

@@ -1,0 +1,5 @@
+//! Rights as a whole.
+
+mod decisions;
+mod oracle;
+mod sharing;
