@@ -116,7 +116,7 @@ async fn obtain(
         if new {
             let owned = Owned::fresh(core, mailbox);
             // [MQTT-3.1.4-2]
-            if registry.len() > core.config.limits.sessions_max as usize {
+            if registry.len() > core.config().limits.sessions_max as usize {
                 return Err(NotAttached::Refused(ReasonCode::QuotaExceeded));
             }
             return Ok(owned);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use dunlin_codec::{ClientId, Message, Publish, ReasonCode, TopicName};
 use dunlin_session::{Output, Outputs, Session};
@@ -47,7 +48,8 @@ pub(crate) struct Namespace {
 pub(crate) struct Core {
     /// This, for what runs on the committer's thread.
     pub(crate) me: Weak<Self>,
-    pub(crate) config: Config,
+    /// As it is now: a reload puts another one in its place. What must agree takes it once: [`Core::config`].
+    pub(crate) config: ArcSwap<Config>,
     pub(crate) counters: Counters,
     pub(crate) budget: Arc<Budget>,
     pub(crate) namespace: Namespace,
@@ -79,11 +81,17 @@ pub(crate) struct Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Core").field("config", &**self.config()).finish_non_exhaustive()
     }
 }
 
 impl Core {
+    /// The configuration as it is now. It costs a few nanoseconds and waits for nobody; whoever needs it more than once in a
+    /// turn or a batch keeps it for that long, and no longer.
+    pub(crate) fn config(&self) -> Guard<Arc<Config>> {
+        self.config.load()
+    }
+
     /// Copies a PUBLISH out of the bytes it was read into, into allocations of its own size.
     pub(crate) fn own(&self, publish: &Publish<&[u8]>, topic: TopicName) -> Message {
         let payload = self.budget.own(publish.payload);
@@ -105,7 +113,7 @@ impl Core {
         if self.budget.pressure() >= Pressure::SlowPublishers {
             1
         } else {
-            self.config.limits.qos0_lane_bytes_soft
+            self.config().limits.qos0_lane_bytes_soft
         }
     }
 
@@ -117,9 +125,10 @@ impl Core {
     /// What an acknowledgement of a message to this topic promises: as the first rule that matches says, else the
     /// publisher's listener, else as everywhere.
     pub(crate) fn level(&self, topic: &TopicName, listener: Option<Durability>) -> Durability {
-        let rules = &self.config.durability_rules;
+        let config = self.config();
+        let rules = &config.durability_rules;
         let rule = rules.iter().find(|rule| rule.filter.matches(topic)).map(|rule| rule.level);
-        rule.or(listener).unwrap_or(self.config.durability)
+        rule.or(listener).unwrap_or(config.durability)
     }
 
     /// Counts what was dropped and tells the hook. With no lock held, since the hook may do anything.

@@ -17,6 +17,7 @@ use dunlin_store::{Change, Durability, SessionNo};
 use hashbrown::HashMap;
 
 use crate::budget::Pressure;
+use crate::config::Limits;
 use crate::core::Core;
 use crate::holding::BROKER_LINE;
 use crate::lane::{Patience, Post, Posted, Tally};
@@ -169,7 +170,7 @@ impl Staging {
             // In the other layout a packet can be two bytes longer: its property length, and one more of Remaining Length.
             let fits = run.largest + 2 <= mailbox.packet_size_max() as usize;
             match wire {
-                Wire::Offline if !core.config.limits.queue_qos0 => {
+                Wire::Offline if !core.config().limits.queue_qos0 => {
                     core.drop_copies(&mailbox, DropReason::Offline, run.frames);
                 }
                 Wire::V3 | Wire::V5 if fits && target.subscription_ids.is_empty() => {
@@ -306,7 +307,7 @@ impl Staging {
         let delivery = target.delivery(qos, message, now);
         if qos > Qos::AtMostOnce && mailbox.is_durable() {
             let mut drops = Drops::default();
-            let reserved = mailbox.reserve(&delivery, &core.config.limits, &mut drops);
+            let reserved = mailbox.reserve(&delivery, &core.config().limits, &mut drops);
             core.report(mailbox, drops);
             return reserved.then_some(delivery);
         }
@@ -440,8 +441,12 @@ impl Staging {
         self.index.clear();
         self.last = (0, 0);
         self.bytes = 0;
+        if self.entries.is_empty() {
+            return;
+        }
+        let config = core.config();
         for mut staged in self.entries.drain(..) {
-            match core.post(&mut staged, patience) {
+            match core.post(&mut staged, patience, &config.limits) {
                 Posted::Wait => held.push(staged),
                 Posted::Done if self.spare.len() < SPARE_MAX => self.spare.push(staged.post),
                 Posted::Done => {}
@@ -496,10 +501,15 @@ impl RouteTarget {
 
 impl Core {
     /// Posts what one receiver gets, and sees to what it could not take.
-    pub(crate) fn post(self: &Arc<Self>, staged: &mut Staged, patience: Patience<'_>) -> Posted {
+    pub(crate) fn post(
+        self: &Arc<Self>,
+        staged: &mut Staged,
+        patience: Patience<'_>,
+        limits: &Limits,
+    ) -> Posted {
         let Staged { mailbox, wire, post, .. } = staged;
         let mut drops = Drops::default();
-        let (posted, charge) = mailbox.post(post, *wire, patience, &self.config.limits, &mut drops);
+        let (posted, charge) = mailbox.post(post, *wire, patience, limits, &mut drops);
         self.charge(charge);
         self.report(mailbox, drops);
         if !post.returned.is_empty() {

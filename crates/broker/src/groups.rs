@@ -47,7 +47,7 @@ impl Core {
 
     /// Lets a message wait in a group for a member with quota.
     fn wait_in_group(&self, group: &Group, delivery: Delivery) {
-        if let Err(delivery) = group.wait(delivery, &self.config.limits) {
+        if let Err(delivery) = group.wait(delivery, &self.config().limits) {
             self.report_publish(
                 group.filter.as_str(),
                 Some(&delivery.message),

@@ -104,7 +104,7 @@ impl Wills {
 
 /// Runs until the broker is gone.
 pub(crate) async fn run(core: Weak<Core>) {
-    let per_second = core.upgrade().map_or(1, |core| core.config.limits.wills_per_second_max);
+    let per_second = core.upgrade().map_or(1, |core| core.config().limits.wills_per_second_max);
     let mut wills = Wills::new(per_second, Instant::now());
     loop {
         let Some(alive) = core.upgrade() else { return };

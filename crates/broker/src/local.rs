@@ -139,7 +139,7 @@ fn check_publish(core: &Arc<Core>, message: &mut Message) -> Result<(), PublishE
     if topic == b"$SYS" || topic.starts_with(b"$SYS/") {
         return refuse(ReasonCode::NotAuthorized, DropReason::ReservedTopic, message);
     }
-    if message.topic.levels().count() > usize::from(core.config.limits.topic_levels_max) {
+    if message.topic.levels().count() > usize::from(core.config().limits.topic_levels_max) {
         return refuse(ReasonCode::TopicNameInvalid, DropReason::NotAuthorized, message);
     }
     let limit =
@@ -192,18 +192,18 @@ pub(crate) async fn subscribe(
         return Err(SubscribeError::Closed);
     }
     let rules = dunlin_codec::TextRules {
-        allow_control: core.config.limits.allow_control_characters,
-        allow_non_characters: core.config.limits.allow_non_characters,
+        allow_control: core.config().limits.allow_control_characters,
+        allow_non_characters: core.config().limits.allow_non_characters,
     };
     let filter = SubscriptionFilter::parse(filter.as_bytes(), rules)
         .map_err(|_| SubscribeError::InvalidFilter)?;
     // The same codes as in SUBACK.
-    if filter.topic_filter().levels().count() > usize::from(core.config.limits.topic_levels_max) {
+    if filter.topic_filter().levels().count() > usize::from(core.config().limits.topic_levels_max) {
         return Err(SubscribeError::Refused(ReasonCode::TopicFilterInvalid));
     }
     let mut options = wanted.options;
     if core.interests.subscribe {
-        let deadline = core.config.limits.hook_deadline;
+        let deadline = core.config().limits.hook_deadline;
         let client = client("in-process");
         let asked = Guarded(core.hooks.on_subscribe(&client, filter.as_str(), options));
         options = match tokio::time::timeout(deadline, asked).await {
@@ -308,7 +308,8 @@ impl Subscription {
         let mut collected = Collected::default();
         let core = Arc::clone(&self.core);
         let settled = std::mem::take(&mut self.settled);
-        let wants = Wants { lane: true, quota: AHEAD, settled, limits: &core.config.limits };
+        let config = core.config();
+        let wants = Wants { lane: true, quota: AHEAD, settled, limits: &config.limits };
         self.mailbox.collect(cx, wants, &mut collected);
         self.core.charge(collected.charge);
         self.mailbox.set_credit(AHEAD);
@@ -321,7 +322,7 @@ impl Subscription {
 
     fn replay_more(&mut self) -> bool {
         let Some(replay) = &mut self.replay else { return false };
-        let bytes = self.core.config.limits.replay_bytes_ahead.min(16 * 1024);
+        let bytes = self.core.config().limits.replay_bytes_ahead.min(16 * 1024);
         let ready = &mut self.ready;
         let retained = &self.core.namespace.retained;
         if replay.step(retained, bytes, Instant::now(), |deliveries| ready.extend(deliveries)) {

@@ -153,9 +153,10 @@ impl Drop for Pager {
 impl Core {
     /// How much of a durable session's queue may be in memory, as things stand.
     pub(crate) fn window(&self) -> Window {
+        let limits = &self.config().limits;
         Window {
-            messages: self.config.limits.queue_memory_messages_max,
-            bytes: self.config.limits.queue_memory_bytes_max,
+            messages: limits.queue_memory_messages_max,
+            bytes: limits.queue_memory_bytes_max,
             closed: self.budget.is_short(),
             wanted: false,
             store_in_memory: self.pager.store_in_memory,

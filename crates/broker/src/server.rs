@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use dunlin_codec::{ClientId, Message, ReasonCode};
 use dunlin_store::{
     Committer, CommitterOptions, MemoryStore, MessageId, NamespaceNo, Store, StoreError,
@@ -232,7 +233,7 @@ fn core(
     let interests: Interests = hooks.interests();
     Arc::new_cyclic(|me| Core {
         me: me.clone(),
-        config,
+        config: ArcSwap::from_pointee(config),
         counters: Counters::default(),
         budget,
         namespace: Namespace {
@@ -279,7 +280,7 @@ fn serve(core: &Arc<Core>, bound: Vec<(Listener, BoundListener)>) -> Vec<SocketA
         });
     }
     tokio::spawn(janitor::run(Arc::downgrade(core)));
-    if let Some(interval) = core.config.sys.interval {
+    if let Some(interval) = core.config().sys.interval {
         tokio::spawn(sys::run(Arc::downgrade(core), interval));
     }
     addresses
@@ -398,7 +399,7 @@ impl Broker {
         }
         core.namespace.registry.for_each(|mailbox| mailbox.evict(EndReason::ShuttingDown));
         core.tasks.close();
-        let drain = core.config.limits.shutdown_drain_max + Duration::from_secs(1);
+        let drain = core.config().limits.shutdown_drain_max + Duration::from_secs(1);
         if tokio::time::timeout(drain, core.tasks.wait()).await.is_err() {
             tracing::warn!(event = "shutdown_forced", "some connections did not drain in time");
         }

@@ -73,8 +73,10 @@ impl Busy {
 
 impl Driver {
     pub(super) fn busy(&mut self, now: Instant) -> &mut Busy {
-        let entries_max = self.core.config.limits.route_cache_entries_max;
-        let busy = self.busy.get_or_insert_with(|| Box::new(Busy::new(entries_max, now)));
+        let core = &self.core;
+        let busy = self.busy.get_or_insert_with(|| {
+            Box::new(Busy::new(core.config().limits.route_cache_entries_max, now))
+        });
         busy.used = now;
         busy
     }
@@ -163,7 +165,7 @@ impl Driver {
         if let Some(busy) = &mut self.busy {
             busy.held_since = None;
             for mut staged in std::mem::take(&mut busy.held) {
-                core.post(&mut staged, Patience::None);
+                core.post(&mut staged, Patience::None, &core.config().limits);
             }
             stuck = busy.stuck.take();
         }
@@ -185,10 +187,11 @@ impl Driver {
 
     /// Tries again what slow receivers had no room for.
     pub(super) fn post_held(&mut self, now: Instant, cx: &Context<'_>) {
-        let slow_max = self.core.config.limits.publisher_slow_max;
         let may_wait = self.may_wait();
         let core = Arc::clone(&self.core);
         let Some(busy) = self.busy.as_mut().filter(|busy| !busy.held.is_empty()) else { return };
+        let config = core.config();
+        let slow_max = config.limits.publisher_slow_max;
         let waited =
             busy.held_since.is_some_and(|since| now.saturating_duration_since(since) >= slow_max);
         let patience = match (waited, may_wait) {
@@ -199,7 +202,7 @@ impl Driver {
         if waited {
             add(&core.counters.publishers_slowed_full, 1);
         }
-        busy.held.retain_mut(|staged| core.post(staged, patience) == Posted::Wait);
+        busy.held.retain_mut(|staged| core.post(staged, patience, &config.limits) == Posted::Wait);
         if busy.held.is_empty() {
             busy.held_since = None;
         }
@@ -239,9 +242,9 @@ impl Driver {
 
     /// Lets the withheld answers go when the receiver has caught up, or was waited for long enough.
     pub(super) fn release_brake(&mut self, now: Instant, cx: &Context<'_>) {
-        let slow_max = self.core.config.limits.publisher_slow_max;
         let Some(busy) = &mut self.busy else { return };
         let Some((mailbox, since)) = &busy.braked_by else { return };
+        let slow_max = self.core.config().limits.publisher_slow_max;
         let late = now.saturating_duration_since(*since) >= slow_max;
         if late {
             mailbox.give_brake_up();

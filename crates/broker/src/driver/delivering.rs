@@ -45,7 +45,8 @@ impl Driver {
             if room { usize::from(self.machine.send_quota()).min(DELIVERIES_MAX) } else { 0 };
         let core = Arc::clone(&self.core);
         let settled = std::mem::take(&mut self.settled);
-        let wants = Wants { lane: room, quota, settled, limits: &core.config.limits };
+        let config = core.config();
+        let wants = Wants { lane: room, quota, settled, limits: &config.limits };
         mailbox.collect(cx, wants, collected);
         if collected.asks {
             self.core.pager.ask(&mailbox);
@@ -213,7 +214,7 @@ impl Driver {
     }
 
     pub(super) fn replay_ahead(&self) -> usize {
-        self.core.config.limits.replay_bytes_ahead.min(WRITER_AHEAD)
+        self.core.config().limits.replay_bytes_ahead.min(WRITER_AHEAD)
     }
 
     pub(super) fn add_replays(&mut self, replays: Vec<Replay>, now: Instant) {
@@ -273,7 +274,7 @@ fn post_replayed(
     }
     let mut post = Post { deliveries, ..Post::default() };
     let (_, charge) =
-        mailbox.post(&mut post, mailbox.wire(), Patience::None, &core.config.limits, drops);
+        mailbox.post(&mut post, mailbox.wire(), Patience::None, &core.config().limits, drops);
     core.charge(charge);
     None
 }

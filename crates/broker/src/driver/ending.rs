@@ -107,7 +107,7 @@ impl Driver {
         self.release(now);
         if self.state == State::Open {
             let closing_max = if self.core.is_closing() {
-                self.core.config.limits.shutdown_drain_max
+                self.core.config().limits.shutdown_drain_max
             } else {
                 CLOSING_MAX
             };

@@ -142,7 +142,7 @@ impl Driver {
         let now = Instant::now();
         let machine = Connection::new(Arc::clone(&listener.capabilities), opening::entropy(), now);
         let limits = DecodeLimits {
-            packet_size_max: core.config.limits.packet_bytes_max_before_connect,
+            packet_size_max: core.config().limits.packet_bytes_max_before_connect,
             text: listener.capabilities.text,
         };
         let opening = Some(Box::new(Opening::new(&core)));

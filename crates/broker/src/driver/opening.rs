@@ -182,7 +182,7 @@ impl Driver {
             let user =
                 client.as_ref().map_or_else(String::new, |client| client.identity.user.clone());
             if let Some(client) = client.as_deref().filter(|_| core.interests.connect) {
-                let deadline = core.config.limits.hook_deadline;
+                let deadline = core.config().limits.hook_deadline;
                 match tokio::time::timeout(deadline, Guarded(core.hooks.on_connect(client))).await {
                     Ok(Some(verdict)) => verdict.map_err(NotAttached::Refused)?,
                     Ok(None) => return Err(NotAttached::HookPanicked),
@@ -246,7 +246,7 @@ impl Driver {
         }
         let wire = wire_of(&self.machine, self.core.interests.deliver);
         mailbox.attach(wire, durable, self.machine.peer_packet_size_max());
-        self.limits.packet_size_max = self.core.config.limits.packet_bytes_max;
+        self.limits.packet_size_max = self.core.config().limits.packet_bytes_max;
         self.listener.handshake_over(&mut self.in_handshake);
         // From here on the mailbox tells.
         self.opening = None;
@@ -271,7 +271,7 @@ pub(super) async fn judge(
     token: Token,
     mut items: Vec<SubscribeItem>,
 ) -> Option<Judged> {
-    let deadline = core.config.limits.hook_deadline;
+    let deadline = core.config().limits.hook_deadline;
     for item in &mut items {
         let Ok(filter) = &item.filter else { continue };
         let asked = core.hooks.on_subscribe(&client, filter.as_str(), item.options);

@@ -173,7 +173,7 @@ impl Driver {
 
     /// Whether messages of this client wait while the store has no room, because it cannot be told.
     pub(super) fn holds(&self) -> bool {
-        self.core.config.store_full_3x == StoreFull::Hold
+        self.core.config().store_full_3x == StoreFull::Hold
             && self.machine.version() != Some(Version::V5)
     }
 }

@@ -48,24 +48,23 @@ impl Driver {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let limits = &self.core.config.limits;
         let state = match self.state {
             State::Open => self.machine.next_deadline(),
             State::Closing | State::Lingering | State::Closed => self.closing_deadline(),
         };
-        let stalled = self.writer.waiting_since().map(|since| since + limits.write_stall_max);
-        let held = self
-            .busy
-            .as_ref()
-            .and_then(|busy| busy.held_since)
-            .map(|since| since + limits.publisher_slow_max);
+        // Most connections wait for nothing and need no limit.
+        let stall_max = || self.core.config().limits.write_stall_max;
+        let slow_max = || self.core.config().limits.publisher_slow_max;
+        let stalled = self.writer.waiting_since().map(|since| since + stall_max());
+        let held =
+            self.busy.as_ref().and_then(|busy| busy.held_since).map(|since| since + slow_max());
         let stuck = self
             .busy
             .as_ref()
             .filter(|busy| busy.stuck.is_some())
             .map(|busy| busy.used + RESUBMIT_AFTER);
         let braked = self.busy.as_ref().and_then(|busy| busy.braked_by.as_ref());
-        let braked = braked.map(|(_, since)| *since + limits.publisher_slow_max);
+        let braked = braked.map(|(_, since)| *since + slow_max());
         let used = self.busy.as_ref().filter(|busy| !busy.routes.is_empty());
         let idle = used.map(|busy| busy.used + IDLE_AFTER);
         let expires = self.expires.filter(|_| self.state == State::Open);
@@ -79,13 +78,13 @@ impl Driver {
 
     /// Whether the peer has taken no byte for as long as it may, although some wait.
     pub(super) fn is_write_stalled(&self, now: Instant) -> bool {
-        let stall_max = self.core.config.limits.write_stall_max;
-        self.writer.waiting_since().is_some_and(|since| now >= since + stall_max)
+        let stall_max = || self.core.config().limits.write_stall_max;
+        self.writer.waiting_since().is_some_and(|since| now >= since + stall_max())
     }
 
     pub(super) fn due(&mut self, now: Instant) {
-        let stall_max = self.core.config.limits.write_stall_max;
         if self.is_write_stalled(now) {
+            let stall_max = self.core.config().limits.write_stall_max;
             self.note_end(
                 EndReason::WriteStalled,
                 Some("write_stall_max"),

@@ -83,7 +83,7 @@ pub(crate) async fn serve(
                         "no descriptor is free: accepting pauses; raise the limit of open files or lower connections_max"
                     );
                 }
-                tokio::time::sleep(core.config.limits.accept_pause).await;
+                tokio::time::sleep(core.config().limits.accept_pause).await;
             }
             // Mostly a peer that went away before it was accepted; if it is anything worse, there is a pause.
             Err(error) => {

@@ -80,7 +80,7 @@ impl Submission for Write {
             room,
             now: UnixMillis::from(SystemTime::now()),
             monotonic: Instant::now(),
-            broker_level: core.as_ref().map_or(Durability::Fsync, |core| core.config.durability),
+            broker_level: core.as_ref().map_or(Durability::Fsync, |core| core.config().durability),
             all_wait: false,
         };
         if let Some(holding) = to.holding() {

@@ -156,7 +156,7 @@ impl PublishEntry {
             arrivals.add(target);
         }
         for mut staged in self.copies {
-            core.post(&mut staged, Patience::None);
+            core.post(&mut staged, Patience::None, &core.config().limits);
         }
         for GroupTarget { group, delivery, member } in self.groups {
             let seq = delivery.seq;
