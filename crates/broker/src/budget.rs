@@ -54,15 +54,17 @@ impl std::ops::AddAssign for Charge {
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicI64,
-    max: i64,
+    max: AtomicI64,
 }
 
 impl Budget {
     pub(crate) fn new(max: u64) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicI64::new(0),
-            max: i64::try_from(max).unwrap_or(i64::MAX).max(1),
-        })
+        Arc::new(Self { used: AtomicI64::new(0), max: AtomicI64::new(limit(max)) })
+    }
+
+    /// Takes another limit. What is in use stays.
+    pub(crate) fn set_max(&self, max: u64) {
+        self.max.store(limit(max), Ordering::Relaxed);
     }
 
     /// Charges, or gives back, what queues and lanes hold. Called once per batch.
@@ -79,7 +81,7 @@ impl Budget {
     pub(crate) fn pressure(&self) -> Pressure {
         let used = self.used.load(Ordering::Relaxed);
         // In hundredths, with the divisions where they cannot overflow.
-        let share = used / (self.max / 100).max(1);
+        let share = used / (self.max.load(Ordering::Relaxed) / 100).max(1);
         match share {
             ..85 => Pressure::None,
             85..90 => Pressure::RefuseConnections,
@@ -91,7 +93,7 @@ impl Budget {
 
     /// Whether queues had better leave their messages to the store: there is room, but it is wanted for other things.
     pub(crate) fn is_short(&self) -> bool {
-        self.used.load(Ordering::Relaxed) / 3 >= self.max / 4
+        self.used.load(Ordering::Relaxed) / 3 >= self.max.load(Ordering::Relaxed) / 4
     }
 
     /// Copies a payload into an allocation of its own size, charged once while anybody holds it.
@@ -120,6 +122,11 @@ impl Budget {
     pub(crate) fn place_cost(entry: usize, size: usize) -> i64 {
         i64::try_from(entry + size.min(CHARGED_ONCE_BYTES)).unwrap_or(i64::MAX)
     }
+}
+
+/// As the counter needs it.
+fn limit(max: u64) -> i64 {
+    i64::try_from(max).unwrap_or(i64::MAX).max(1)
 }
 
 /// A payload that is charged while it lives.

@@ -13,9 +13,10 @@ use dunlin_session::{Output, Outputs, Session};
 use dunlin_store::{Change, Committer, Durability, NamespaceNo, Room, SessionRecord, UnixMillis};
 use dunlin_topics::SubscriptionFilter;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::allowed::Allowed;
 use crate::budget::{Budget, Charge, Pressure};
 use crate::config::Config;
 use crate::drops;
@@ -25,6 +26,7 @@ use crate::holding::{BROKER_LINE, Holding};
 use crate::hooks::{Hooks, Interests, guarded};
 use crate::janitor::Timers;
 use crate::lane::Patience;
+use crate::listen::RefusalLog;
 use crate::mailbox::{Mailbox, Notice};
 use crate::metrics::{Counters, DropReason, Metrics, add, shift, sub};
 use crate::pager::Pager;
@@ -75,7 +77,13 @@ pub(crate) struct Core {
     pub(crate) closing: watch::Sender<bool>,
     /// Open Network Connections, over all listeners.
     pub(crate) connections: AtomicU64,
-    pub(crate) connections_max: u64,
+    pub(crate) connections_max: AtomicU64,
+    /// Lets handshakes take turns, so that those who are connected get theirs.
+    pub(crate) turns: Arc<Semaphore>,
+    /// What is said of refused clients, so that a storm of them does not fill the log.
+    pub(crate) refusals: RefusalLog,
+    /// Told when the configuration has changed, for tasks that sleep by it.
+    pub(crate) reconfigured: Notify,
     pub(crate) started: Instant,
 }
 
@@ -90,6 +98,17 @@ impl Core {
     /// turn or a batch keeps it for that long, and no longer.
     pub(crate) fn config(&self) -> Guard<Arc<Config>> {
         self.config.load()
+    }
+
+    /// Takes another configuration, listeners apart. What is there stays, above a lower limit too.
+    pub(crate) fn adopt(&self, config: Config) {
+        let allowed = Allowed::of(&config.limits);
+        self.connections_max.store(allowed.connections, Ordering::Relaxed);
+        self.budget.set_max(allowed.memory_bytes);
+        let messages_max = config.limits.retained_messages_max;
+        self.namespace.retained.set_limits(messages_max, allowed.retained_bytes);
+        self.config.store(Arc::new(config));
+        self.reconfigured.notify_waiters();
     }
 
     /// Copies a PUBLISH out of the bytes it was read into, into allocations of its own size.
@@ -465,7 +484,7 @@ impl Core {
     /// Takes a place among the open connections; `false` if all are taken.
     pub(crate) fn take_place(&self) -> bool {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        if before < self.connections_max {
+        if before < self.connections_max.load(Ordering::Relaxed) {
             return true;
         }
         self.connections.fetch_sub(1, Ordering::Relaxed);

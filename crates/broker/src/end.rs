@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_codec::Version;
+use dunlin_transport::Transport;
 
 /// Why a Network Connection ended.
 #[non_exhaustive]
@@ -40,11 +42,15 @@ pub enum EndReason {
     StoreFailed,
     /// A message was not taken for want of memory, and the client's version has no way to say so.
     OutOfMemory,
+    /// Its listener was taken away by a reload.
+    ListenerRemoved,
+    /// A reload lowered `connections_max`, and whoever is above it was to be disconnected.
+    LimitLowered,
 }
 
 impl EndReason {
     /// Every reason, in the order of the snapshot.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ClientDisconnected,
         Self::ConnectionLost,
         Self::TakenOver,
@@ -60,6 +66,8 @@ impl EndReason {
         Self::Panicked,
         Self::StoreFailed,
         Self::OutOfMemory,
+        Self::ListenerRemoved,
+        Self::LimitLowered,
     ];
 
     /// The stable name, as in logs.
@@ -81,6 +89,8 @@ impl EndReason {
             Self::Panicked => "panicked",
             Self::StoreFailed => "store_failed",
             Self::OutOfMemory => "out_of_memory",
+            Self::ListenerRemoved => "listener_removed",
+            Self::LimitLowered => "limit_lowered",
         }
     }
 }
@@ -98,6 +108,10 @@ pub struct ConnectionEnd {
     pub client_id: String,
     /// The peer.
     pub address: Option<SocketAddr>,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// How the peer came in.
+    pub transport: Transport,
     /// The protocol version, once CONNECT told it.
     pub version: Option<Version>,
     /// Why it ended.
@@ -125,6 +139,8 @@ impl ConnectionEnd {
             event = "connection_end",
             client_id = %self.client_id,
             address = self.address.map(tracing::field::display),
+            listener = %self.listener,
+            transport = self.transport.name(),
             version = self.version.map(tracing::field::debug),
             reason = self.reason.name(),
             rule = self.rule,

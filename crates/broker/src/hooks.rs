@@ -14,6 +14,7 @@ use dunlin_codec::Message;
 use dunlin_codec::ReasonCode;
 use dunlin_codec::SubscriptionOptions;
 use dunlin_codec::Version;
+use dunlin_transport::Peer;
 
 use crate::end::ConnectionEnd;
 use crate::metrics::DropReason;
@@ -68,6 +69,8 @@ pub struct Client {
     pub version: Version,
     /// The peer; none for a publisher or subscriber in this process.
     pub address: Option<SocketAddr>,
+    /// What is known of the peer: how it came in, its certificate, what a proxy said.
+    pub peer: Peer,
     /// The listener's name.
     pub listener: Arc<str>,
     /// Who it is.

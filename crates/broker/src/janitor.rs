@@ -104,10 +104,10 @@ impl Wills {
 
 /// Runs until the broker is gone.
 pub(crate) async fn run(core: Weak<Core>) {
-    let per_second = core.upgrade().map_or(1, |core| core.config().limits.wills_per_second_max);
-    let mut wills = Wills::new(per_second, Instant::now());
+    let mut wills = Wills::new(1, Instant::now());
     loop {
         let Some(alive) = core.upgrade() else { return };
+        wills.per_second = alive.config().limits.wills_per_second_max.into();
         let now = Instant::now();
         let mut handled = 0;
         while handled < STEP && see_to_one(&alive, &mut wills, now) {

@@ -45,6 +45,7 @@
 //! Every queue, table and buffer has a named bound in [`config::Limits`], a stated rule at the bound, and a counter by
 //! reason in [`Metrics`].
 
+mod allowed;
 mod attach;
 mod budget;
 mod buffers;
@@ -73,6 +74,7 @@ mod policy;
 mod queue;
 mod recovery;
 mod registry;
+mod reload;
 mod retained;
 mod router;
 mod server;
@@ -80,14 +82,22 @@ mod share;
 mod sys;
 
 pub use config::{
-    AcceptedVersions, Config, Durability, DurabilityRule, InvalidConfig, Limits, ListenerConfig,
-    Overflow, StoreFull, SysConfig, SysPublish,
+    AcceptedVersions, Applies, Config, Durability, DurabilityRule, InvalidConfig, Limits,
+    ListenerConfig, Overflow, StoreFull, SysConfig, SysPublish,
 };
 pub use dunlin_codec::{Message, Qos, ReasonCode, SubscriptionOptions, TopicName, Version};
 pub use dunlin_store::{MemoryStore, Store};
+pub use dunlin_transport::{
+    Certificate, Credentials, Details, Peer, ProxyFacts, Refusal, TlsFacts, Transport,
+    WebSocketFacts,
+};
 pub use end::{ConnectionEnd, EndReason};
 pub use hooks::{Client, Hooks, Interests, NoHooks};
 pub use local::{PublishError, Received, SubscribeError, SubscribeOptions, Subscription};
 pub use metrics::{DropReason, Metrics};
 pub use policy::{AuthRequest, Authenticator, BoxFuture, Decision, Identity, Step};
+pub use reload::{
+    AboveLimit, ChangedListener, ChangedSetting, Clients, LimitExceeded, ListenerChange,
+    ReloadReport,
+};
 pub use server::{Broker, Builder, ServerError};

@@ -15,6 +15,7 @@ use dunlin_codec::{
 };
 use dunlin_session::Delivery;
 use dunlin_topics::SubscriptionFilter;
+use dunlin_transport::Peer;
 use futures_core::Stream;
 use tokio::sync::oneshot;
 
@@ -105,6 +106,7 @@ fn client(listener: &str) -> Client {
         client_id: CLIENT_ID.to_owned(),
         version: Version::V5,
         address: None,
+        peer: Peer::default(),
         listener: listener.into(),
         identity: Identity::named(CLIENT_ID),
     }
@@ -223,7 +225,7 @@ pub(crate) async fn subscribe(
     };
     let client_id = ClientId::new(CLIENT_ID).map_err(|_| SubscribeError::InvalidFilter)?;
     let mailbox = Arc::new(Mailbox::new(client_id, core.namespace.registry.next_session_no(), ""));
-    mailbox.attach(Wire::Messages, false, u32::MAX);
+    mailbox.attach(Wire::Messages, false, u32::MAX, 0);
     mailbox.set_credit(AHEAD);
     let plain = matches!(filter, SubscriptionFilter::Plain(_));
     let replayed = plain && options.retain_handling != RetainHandling::DoNotSend;

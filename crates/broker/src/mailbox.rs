@@ -142,6 +142,8 @@ pub(crate) struct Mailbox {
     /// The identity that made the session; empty for an anonymous one.
     owner: Box<str>,
     packet_size_max: AtomicU32,
+    /// The number of the listener that the client last connected by; 0 if it did not connect since the start.
+    listener: AtomicU32,
     /// Whether so much waits for a connected client that publishers with QoS above 0 are braked.
     crowded: AtomicBool,
     /// Messages with QoS above 0 that the client could be sent at once, as its owner saw it last. For shared groups.
@@ -207,6 +209,7 @@ impl Mailbox {
             stored: AtomicBool::new(false),
             owner: identity.into(),
             packet_size_max: AtomicU32::new(u32::MAX),
+            listener: AtomicU32::new(0),
             crowded: AtomicBool::new(false),
             credit: AtomicI32::new(0),
             state: Mutex::new(State {
@@ -325,8 +328,9 @@ impl Mailbox {
     }
 
     /// The session's Network Connection is there: from now on it is served as `wire` says.
-    pub(crate) fn attach(&self, wire: Wire, durable: bool, packet_size_max: u32) {
+    pub(crate) fn attach(&self, wire: Wire, durable: bool, packet_size_max: u32, listener: u32) {
         let mut state = self.lock();
+        self.listener.store(listener, Ordering::Relaxed);
         self.wire.store(wire as u8, Ordering::Relaxed);
         // What was queued while the client was away goes before what comes now.
         while let Some(delivery) = state.queue.pop_qos0() {
@@ -404,6 +408,32 @@ impl Mailbox {
 
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.lock().owner, Owner::Ended)
+    }
+
+    /// Whether the client is connected, by the listener with this number.
+    pub(crate) fn is_connected_by(&self, listener: u32) -> bool {
+        self.is_online() && self.listener.load(Ordering::Relaxed) == listener
+    }
+
+    /// The same as [`Mailbox::evict`], if the client is connected by this listener.
+    pub(crate) fn evict_from(&self, listener: u32, reason: EndReason) {
+        let mut state = self.lock();
+        let waker = if self.is_connected_by(listener) { state.evict(reason) } else { None };
+        drop(state);
+        wake(waker);
+    }
+
+    /// Messages with QoS above 0 that wait, and bytes of all that wait.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.queue.messages(), state.queue.bytes())
+    }
+
+    /// Drops the oldest messages until the queue keeps to its limits.
+    pub(crate) fn trim(&self, limits: &Limits, drops: &mut Drops) -> Charge {
+        let mut state = self.lock();
+        state.queue.trim(limits, drops);
+        state.queue.take_charge()
     }
 
     /// Asks the owner to close its Network Connection.

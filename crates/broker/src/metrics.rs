@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use dunlin_transport::Refusal;
+
 use crate::end::EndReason;
 
 /// Why an Application Message, or one copy of it, was not delivered.
@@ -91,6 +93,7 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub(crate) $name: AtomicU64,)+
             dropped: [AtomicU64; DropReason::ALL.len()],
             ended: [AtomicU64; EndReason::ALL.len()],
+            refused: [AtomicU64; Refusal::ALL.len()],
         }
 
         /// A snapshot of every counter. Totals since the start unless said otherwise.
@@ -102,6 +105,8 @@ macro_rules! counters {
             pub dropped: BTreeMap<DropReason, u64>,
             /// Network Connections ended, by reason.
             pub connections_ended: BTreeMap<EndReason, u64>,
+            /// Connections that ended before their first byte of MQTT, by reason.
+            pub handshakes_refused: BTreeMap<Refusal, u64>,
         }
 
         impl Counters {
@@ -111,6 +116,8 @@ macro_rules! counters {
                     $($name: u64::try_from(self.$name.load(Ordering::Relaxed).cast_signed()).unwrap_or(0),)+
                     dropped: DropReason::ALL.iter().zip(&self.dropped)
                         .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
+                    handshakes_refused: Refusal::ALL.iter().zip(&self.refused)
+                        .map(|(why, count)| (*why, count.load(Ordering::Relaxed))).collect(),
                     connections_ended: EndReason::ALL.iter().zip(&self.ended)
                         .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
                 }
@@ -220,6 +227,12 @@ impl Counters {
     pub(crate) fn drop_many(&self, reason: DropReason, count: u64) {
         if let Some(cell) = self.dropped.get(reason as usize) {
             cell.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn refused(&self, why: Refusal) {
+        if let Some(cell) = self.refused.get(why as usize) {
+            cell.fetch_add(1, Ordering::Relaxed);
         }
     }
 

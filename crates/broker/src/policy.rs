@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use dunlin_codec::ReasonCode;
 use dunlin_codec::Version;
+use dunlin_transport::Peer;
 
 /// A future that an object-safe trait can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -54,6 +55,8 @@ pub struct AuthRequest {
     pub version: Version,
     /// The peer.
     pub address: Option<SocketAddr>,
+    /// What is known of the peer: how it came in, its certificate, the owner of its process, what a proxy said.
+    pub peer: Peer,
     /// The listener's name.
     pub listener: String,
     /// The User Name, if sent.
@@ -77,6 +80,7 @@ impl fmt::Debug for AuthRequest {
             .field("client_id", &self.client_id)
             .field("version", &self.version)
             .field("address", &self.address)
+            .field("transport", &self.peer.transport)
             .field("listener", &self.listener)
             .field("user_name", &self.user_name)
             .field("method", &self.method)

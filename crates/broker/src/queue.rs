@@ -262,17 +262,37 @@ impl Queue {
                 Overflow::DropNew => return Err((reason, Offered::Dropped)),
                 Overflow::Disconnect => return Err((reason, Offered::Disconnect)),
                 Overflow::DropOldest => {
-                    let in_memory = self.pop_qos0().or_else(|| self.pop()).map(Taken::Held);
-                    let Some(oldest) = in_memory.or_else(|| self.pop_paged()) else {
-                        // Only messages on their way through the store are left, and those are not ours to drop.
+                    if !self.drop_oldest(reason, drops) {
                         return Err((reason, Offered::Dropped));
-                    };
-                    drops.taken(reason, oldest);
+                    }
                     dropped_older = true;
                 }
             }
         }
         Ok(dropped_older)
+    }
+
+    /// Drops the oldest message that was not sent yet; `false` if only messages on their way through the store are left,
+    /// and those are not ours to drop.
+    fn drop_oldest(&mut self, reason: DropReason, drops: &mut Drops) -> bool {
+        let in_memory = self.pop_qos0().or_else(|| self.pop()).map(Taken::Held);
+        let Some(oldest) = in_memory.or_else(|| self.pop_paged()) else { return false };
+        drops.taken(reason, oldest);
+        true
+    }
+
+    /// Drops the oldest messages until those that are left keep to the limits, whatever the overflow policy says.
+    pub(crate) fn trim(&mut self, limits: &Limits, drops: &mut Drops) {
+        while self.messages() > limits.queue_messages_max {
+            if !self.drop_oldest(DropReason::QueueMessages, drops) {
+                return;
+            }
+        }
+        while self.bytes() > limits.queue_bytes_max {
+            if !self.drop_oldest(DropReason::QueueBytes, drops) {
+                return;
+            }
+        }
     }
 
     /// Takes one message in, or applies the overflow policy.

@@ -66,8 +66,8 @@ pub(crate) struct RetainedSet {
     index: RwLock<NameIndex<Retained>>,
     last_number: AtomicU64,
     bytes: AtomicU64,
-    messages_max: u64,
-    bytes_max: u64,
+    messages_max: AtomicU64,
+    bytes_max: AtomicU64,
     budget: Arc<Budget>,
     /// Those that expire, by when.
     expiring: Mutex<BTreeMap<(Instant, u64), TopicName>>,
@@ -86,8 +86,8 @@ impl RetainedSet {
             index: RwLock::new(NameIndex::new()),
             last_number: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            messages_max,
-            bytes_max,
+            messages_max: AtomicU64::new(messages_max),
+            bytes_max: AtomicU64::new(bytes_max),
             budget,
             expiring: Mutex::default(),
             changed: Notify::new(),
@@ -95,6 +95,12 @@ impl RetainedSet {
             order: std::array::from_fn(|_| Mutex::default()),
             hasher: DefaultHashBuilder::default(),
         }
+    }
+
+    /// Takes other limits. What is there stays.
+    pub(crate) fn set_limits(&self, messages_max: u64, bytes_max: u64) {
+        self.messages_max.store(messages_max, Ordering::Relaxed);
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     /// Held from [`RetainedSet::apply`] until the message is in its receivers' queues, or on its way through the store: so
@@ -182,8 +188,9 @@ impl RetainedSet {
         }
         let old = index.get(message.topic.as_bytes()).map(|old| old.message.size() as u64);
         let bytes = self.bytes.load(Ordering::Relaxed) - old.unwrap_or(0) + message.size() as u64;
-        let full =
-            (old.is_none() && index.len() as u64 >= self.messages_max) || bytes > self.bytes_max;
+        let messages_max = self.messages_max.load(Ordering::Relaxed);
+        let full = (old.is_none() && index.len() as u64 >= messages_max)
+            || bytes > self.bytes_max.load(Ordering::Relaxed);
         if full {
             return Kept::Full;
         }

@@ -13,11 +13,13 @@ use dunlin_codec::{ClientId, Message, ReasonCode};
 use dunlin_store::{
     Committer, CommitterOptions, MemoryStore, MessageId, NamespaceNo, Store, StoreError,
 };
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::budget::{Budget, default_max};
+use crate::allowed::Allowed;
+use crate::budget::Budget;
 use crate::config::{Config, InvalidConfig, ListenerConfig};
 use crate::core::{Core, Namespace};
 use crate::end::EndReason;
@@ -25,7 +27,7 @@ use crate::handing_in::Backlog;
 use crate::holding::Holding;
 use crate::hooks::{Hooks, Interests, NoHooks};
 use crate::janitor::{self, Timers};
-use crate::listen::{self, BoundListener, Listener};
+use crate::listen::{self, Listeners, RefusalLog};
 use crate::local::{self, PublishError, SubscribeError, SubscribeOptions, Subscription};
 use crate::metrics::{Counters, DropReason, Metrics};
 use crate::pager::Pager;
@@ -36,8 +38,6 @@ use crate::retained::RetainedSet;
 use crate::router::Router;
 use crate::sys;
 
-/// Descriptors kept back from clients: for the store, logs and whatever else the process has open.
-const DESCRIPTORS_RESERVED: u64 = 64;
 /// Between the wills and the closing of sockets at a shutdown: what the wills' receivers have to be woken in.
 const WILLS_SETTLE: Duration = Duration::from_millis(50);
 /// How often that is waited for at the most.
@@ -75,6 +75,9 @@ pub enum ServerError {
     /// The store could not be read.
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),
+    /// The broker is shutting down.
+    #[error("the broker is shutting down")]
+    Closing,
     /// The system gave no thread for the store.
     #[error("no thread for the store")]
     Thread(#[source] io::Error),
@@ -168,7 +171,8 @@ impl Builder {
         let mut reader = store.reader();
         let next_message =
             recovered.meta.as_ref().map_or(MessageId::FIRST, |meta| meta.next_message);
-        let bound = bind(&config)?;
+        let mut listeners = Listeners::default();
+        let prepared = listeners.prepare(&config.listeners)?;
         let closing = watch::Sender::new(false);
         let failed = closing.clone();
         let options = CommitterOptions {
@@ -183,16 +187,18 @@ impl Builder {
         })
         .map_err(ServerError::Thread)?;
         let pager = Pager::new(!keeps_wills);
-        let core = core(config, hooks, authenticators, committer, pager, closing);
+        let core = core(config.clone(), hooks, authenticators, committer, pager, closing);
         recovery::restore(&core, recovered, &mut *reader)?;
         core.pager.start(&core, reader).map_err(ServerError::Thread)?;
-        let listeners = serve(&core, bound);
-        Ok(Broker { core, addresses: listeners, keeps_wills })
+        listeners.adopt(&core, &config, prepared);
+        tokio::spawn(janitor::run(Arc::downgrade(&core)));
+        tokio::spawn(sys::run(Arc::downgrade(&core)));
+        Ok(Broker { core, listeners: Mutex::new(listeners), keeps_wills })
     }
 }
 
 /// A listener that others can reach must say whom it lets in.
-fn check_protection(config: &Config, authenticated: bool) -> Result<(), ServerError> {
+pub(crate) fn check_protection(config: &Config, authenticated: bool) -> Result<(), ServerError> {
     let open = |listener: &&ListenerConfig| {
         !listener.is_loopback() && !listener.allow_anonymous && !authenticated
     };
@@ -204,18 +210,6 @@ fn check_protection(config: &Config, authenticated: bool) -> Result<(), ServerEr
     }
 }
 
-fn bind(config: &Config) -> Result<Vec<(Listener, BoundListener)>, ServerError> {
-    let one = |listener: &ListenerConfig| match listen::bind(listener) {
-        Ok(bound) => Ok((Listener::new(config, listener), bound)),
-        Err(source) => Err(ServerError::Bind {
-            name: listener.name.clone(),
-            address: listener.address,
-            source,
-        }),
-    };
-    config.listeners.iter().map(one).collect()
-}
-
 fn core(
     config: Config,
     hooks: Arc<dyn Hooks>,
@@ -224,12 +218,10 @@ fn core(
     pager: Pager,
     closing: watch::Sender<bool>,
 ) -> Arc<Core> {
-    let memory_max = config.limits.memory_bytes_max.unwrap_or_else(default_max);
-    let retained_max = config.limits.retained_bytes_max.unwrap_or(memory_max / 2);
-    let budget = Budget::new(memory_max);
-    let retained =
-        RetainedSet::new(config.limits.retained_messages_max, retained_max, Arc::clone(&budget));
-    let connections_max = config.limits.connections_max.map_or_else(connections_max, u64::from);
+    let allowed = Allowed::of(&config.limits);
+    let budget = Budget::new(allowed.memory_bytes);
+    let (messages_max, bytes_max) = (config.limits.retained_messages_max, allowed.retained_bytes);
+    let retained = RetainedSet::new(messages_max, bytes_max, Arc::clone(&budget));
     let interests: Interests = hooks.interests();
     Arc::new_cyclic(|me| Core {
         me: me.clone(),
@@ -255,35 +247,12 @@ fn core(
         closing,
         tasks: TaskTracker::new(),
         connections: AtomicU64::new(0),
-        connections_max,
+        connections_max: AtomicU64::new(allowed.connections),
+        turns: listen::turns(),
+        refusals: RefusalLog::default(),
+        reconfigured: Notify::new(),
         started: Instant::now(),
     })
-}
-
-/// The soft descriptor limit less a reserve.
-fn connections_max() -> u64 {
-    let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
-    soft.saturating_sub(DESCRIPTORS_RESERVED).max(16)
-}
-
-fn serve(core: &Arc<Core>, bound: Vec<(Listener, BoundListener)>) -> Vec<SocketAddr> {
-    let mut addresses = Vec::with_capacity(bound.len());
-    for (listener, bound) in bound {
-        addresses.push(bound.address);
-        let core = Arc::clone(core);
-        let listener = Arc::new(listener);
-        tokio::spawn(async move {
-            let name = Arc::clone(&listener.name);
-            if let Err(error) = listen::serve(core, listener, bound).await {
-                tracing::error!(event = "listener_failed", listener = %name, %error, "the listener has stopped");
-            }
-        });
-    }
-    tokio::spawn(janitor::run(Arc::downgrade(core)));
-    if let Some(interval) = core.config().sys.interval {
-        tokio::spawn(sys::run(Arc::downgrade(core), interval));
-    }
-    addresses
 }
 
 /// A running MQTT broker.
@@ -292,8 +261,8 @@ fn serve(core: &Arc<Core>, bound: Vec<(Listener, BoundListener)>) -> Vec<SocketA
 /// Dropping it closes it without ceremony; [`Broker::shutdown`] takes leave of its clients first.
 #[derive(Debug)]
 pub struct Broker {
-    core: Arc<Core>,
-    addresses: Vec<SocketAddr>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) listeners: Mutex<Listeners>,
     /// Whether the store has the wills over a restart, so that a shutdown need not publish them.
     keeps_wills: bool,
 }
@@ -311,10 +280,10 @@ impl Broker {
         }
     }
 
-    /// The addresses it listens on, in the order of the listeners.
+    /// The addresses it listens on, in the order of the listeners. A reload may change them.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.addresses.clone()
+        self.listeners.lock().addresses()
     }
 
     /// Publishes a message from inside the process, as a client would. With QoS above 0 it resolves when a PUBACK would

@@ -17,21 +17,40 @@ use crate::metrics::Metrics;
 /// The spans of the load averages, in minutes.
 const SPANS: [(&str, f64); 3] = [("1min", 1.0), ("5min", 5.0), ("15min", 15.0)];
 
-/// Publishes until the broker is gone.
-pub(crate) async fn run(core: Weak<Core>, interval: Duration) {
+/// Where there is no tree, there is nothing to do but to wait for a configuration that wants one.
+const NO_TREE_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Publishes until the broker is gone, at the interval that its configuration says.
+pub(crate) async fn run(core: Weak<Core>) {
     let mut tree = Tree::default();
     let mut loads = Loads::default();
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
-        let Some(core) = core.upgrade() else { return };
-        if core.is_closing() {
+        let Some(alive) = core.upgrade() else { return };
+        if alive.is_closing() {
             return;
         }
-        let metrics = core.metrics();
-        loads.update(&metrics, interval);
-        tree.publish(&core, &metrics, &loads);
+        let interval = alive.config().sys.interval;
+        if let Some(interval) = interval {
+            let metrics = alive.metrics();
+            loads.update(&metrics, interval);
+            tree.publish(&alive, &metrics, &loads);
+        } else {
+            tree.clear(&alive);
+        }
+        let next = tokio::time::Instant::now() + interval.unwrap_or(NO_TREE_PAUSE);
+        let mut closing = alive.closing.subscribe();
+        loop {
+            // Before the look at the configuration, so that no change comes in between unheard.
+            let changed = alive.reconfigured.notified();
+            if alive.config().sys.interval != interval {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => break,
+                () = changed => {}
+                _ = closing.wait_for(|closing| *closing) => return,
+            }
+        }
     }
 }
 
@@ -93,6 +112,9 @@ impl Tree {
         for (reason, count) in &metrics.connections_ended {
             self.set(core, &format!("connections/ended/{}", reason.name()), count.to_string());
         }
+        for (why, count) in &metrics.handshakes_refused {
+            self.set(core, &format!("connections/refused/{}", why.name()), count.to_string());
+        }
         for (name, count) in metrics.named() {
             self.set(core, &format!("metrics/{name}"), count.to_string());
         }
@@ -103,17 +125,27 @@ impl Tree {
         }
     }
 
+    /// Takes back what was published.
+    fn clear(&mut self, core: &Arc<Core>) {
+        for (name, _) in std::mem::take(&mut self.published) {
+            publish(core, &name, Bytes::new()); // [MQTT-3.3.1-6] [MQTT-3.3.1-10 @3.1.1]
+        }
+    }
+
     fn set(&mut self, core: &Arc<Core>, name: &str, value: String) {
         if self.published.get(name) == Some(&value) {
             return;
         }
-        if let Ok(topic) = TopicName::try_from(format!("$SYS/broker/{name}")) {
-            let payload = Bytes::from(value.clone());
-            let message =
-                Message { topic, payload, qos: Qos::AtMostOnce, retain: true, properties: None };
-            core.publish(&Arc::new(message), None, Source::default(), None);
-        }
+        publish(core, name, Bytes::from(value.clone()));
         self.published.insert(name.to_owned(), value);
+    }
+}
+
+fn publish(core: &Arc<Core>, name: &str, payload: Bytes) {
+    if let Ok(topic) = TopicName::try_from(format!("$SYS/broker/{name}")) {
+        let message =
+            Message { topic, payload, qos: Qos::AtMostOnce, retain: true, properties: None };
+        core.publish(&Arc::new(message), None, Source::default(), None);
     }
 }
 

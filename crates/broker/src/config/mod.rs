@@ -4,17 +4,21 @@
 //! Nothing here reads a file, a clock or the machine; [`Config::check`] alone says what cannot work.
 //! Each bound has a name here, a rule at the bound, stated on the field, and a counter by reason in the metrics.
 
+mod applies;
 mod limits;
 mod listener;
 
 use std::fmt;
 use std::time::Duration;
 
+pub use applies::{Applies, applies};
 pub use dunlin_codec::TopicFilter;
 pub use dunlin_session::AcceptedVersions;
 pub use dunlin_store::Durability;
 pub use limits::{Limits, Overflow};
 pub use listener::ListenerConfig;
+
+pub(crate) use applies::{BROKER, LISTENER, differences};
 
 /// Everything an operator decides about one broker.
 #[derive(Clone, Debug, Eq, PartialEq)]

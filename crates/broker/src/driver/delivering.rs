@@ -9,6 +9,7 @@ use std::time::Instant;
 use dunlin_codec::{Qos, ReasonCode, Version};
 use dunlin_session::{Connection, Delivery, Input};
 use dunlin_topics::SubscriptionFilter;
+use dunlin_transport::Stream;
 
 use crate::core::Core;
 use crate::end::EndReason;
@@ -231,16 +232,21 @@ impl Driver {
     }
 
     pub(super) fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
-        if matches!(self.state, State::Lingering | State::Closed) {
-            return Ok(());
+        match self.state {
+            State::Open | State::Closing => {}
+            // A layer may have its last word to say yet. The peer has what was meant for it, so an error is no matter.
+            State::Lingering if matches!(self.socket, Stream::Layered(_)) => {
+                let _ = self.socket.poll_shutdown(cx);
+                return Ok(());
+            }
+            State::Lingering | State::Closed => return Ok(()),
         }
-        match self.writer.poll_flush(&self.socket, now, cx) {
+        match self.writer.poll_flush(&mut self.socket, now, cx) {
             Poll::Ready(Ok(())) => {
                 if self.state == State::Closing {
                     self.state = State::Lingering;
                     self.closes_by(now + LINGER);
-                    let _ =
-                        socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write);
+                    let _ = self.socket.poll_shutdown(cx);
                 }
                 Ok(())
             }

@@ -6,11 +6,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use std::pin::Pin;
-
 use dunlin_codec::{DecodeError, ReasonCode, Version, peek_connect_level};
 use dunlin_session::{Cause, End, Input, Outputs, Violation};
-use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::attach::park;
 use crate::buffers;
@@ -73,8 +70,12 @@ impl Driver {
         let cause = match reason {
             EndReason::TakenOver => Cause::TakenOver,
             EndReason::ShuttingDown => Cause::ShuttingDown,
-            EndReason::QueueOverflow => Cause::Reason(ReasonCode::QuotaExceeded),
-            EndReason::Kicked => Cause::Reason(ReasonCode::AdministrativeAction),
+            EndReason::QueueOverflow | EndReason::LimitLowered => {
+                Cause::Reason(ReasonCode::QuotaExceeded)
+            }
+            EndReason::Kicked | EndReason::ListenerRemoved => {
+                Cause::Reason(ReasonCode::AdministrativeAction)
+            }
             EndReason::AuthenticationExpired => Cause::Reason(ReasonCode::NotAuthorized),
             EndReason::StoreFailed
             | EndReason::OutOfMemory
@@ -174,7 +175,7 @@ impl Driver {
             sub(&self.core.counters.clients_connected, 1);
             park(&self.core, &mailbox, session, now);
         }
-        self.listener.handshake_over(&mut self.in_handshake);
+        self.listener.places.handshake_over(&mut self.in_handshake);
     }
 
     /// Sets the time at which a connection that has ended closes its socket.
@@ -208,9 +209,8 @@ impl Driver {
             return false;
         }
         read.resize(buffers::BUFFER_BYTES, 0);
-        let mut buffer = ReadBuf::new(read);
-        match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => true,
+        match self.socket.poll_read(cx, read) {
+            Poll::Ready(Ok(1..)) => true,
             Poll::Ready(_) => {
                 self.state = State::Closed;
                 false
@@ -238,13 +238,15 @@ impl Drop for Driver {
         self.writer.report(counters);
         sub(&counters.connections_open, 1);
         self.core.connections.fetch_sub(1, Ordering::Relaxed);
-        self.listener.connection_over();
+        self.listener.places.connection_over();
         let EndNote { reason, rule, detail, .. } =
             self.ended.take().map_or_else(EndNote::lost, |note| *note);
         counters.ended(reason);
         let end = ConnectionEnd {
             client_id: self.client_id().to_owned(),
-            address: Some(self.address),
+            address: self.peer.address,
+            listener: Arc::clone(self.listener.name()),
+            transport: self.peer.transport,
             version: self.machine.version(),
             reason,
             rule,

@@ -19,7 +19,6 @@ mod writer;
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,7 +29,7 @@ use dunlin_session::{
     Completed, Connection, Input, Origin, Output, Outputs, Persist, Token, Violation,
 };
 use dunlin_store::SessionNo;
-use tokio::net::TcpStream;
+use dunlin_transport::{Opened, Peer, Stream};
 use tokio::time::Sleep;
 
 use crate::core::Core;
@@ -70,8 +69,8 @@ thread_local! {
 pub(crate) struct Driver {
     core: Arc<Core>,
     listener: Arc<Listener>,
-    socket: TcpStream,
-    address: SocketAddr,
+    socket: Stream,
+    peer: Peer,
     machine: Connection,
     limits: DecodeLimits,
     writer: Writer,
@@ -94,7 +93,7 @@ pub(crate) struct Driver {
     queued: u32,
     /// Whether QoS 0 was left in the mailbox.
     left: bool,
-    /// Whether `partial` holds whole packets that were not to be read yet.
+    /// Whether `partial` may hold whole packets: they were not to be read yet, or were read together with what went before MQTT.
     unread: bool,
     /// Whether this connection still counts as one in its handshake.
     in_handshake: bool,
@@ -136,8 +135,7 @@ impl Driver {
     pub(crate) fn new(
         core: Arc<Core>,
         listener: Arc<Listener>,
-        socket: TcpStream,
-        address: SocketAddr,
+        Opened { stream, peer, received }: Opened,
     ) -> Self {
         let now = Instant::now();
         let machine = Connection::new(Arc::clone(&listener.capabilities), opening::entropy(), now);
@@ -145,16 +143,17 @@ impl Driver {
             packet_size_max: core.config().limits.packet_bytes_max_before_connect,
             text: listener.capabilities.text,
         };
-        let opening = Some(Box::new(Opening::new(&core)));
+        let opening = Some(Box::new(Opening::new(&core, &listener.places)));
         Self {
             core,
             listener,
-            socket,
-            address,
+            socket: stream,
+            peer,
             machine,
             limits,
             writer: Writer::default(),
-            partial: Vec::new(),
+            unread: !received.is_empty(),
+            partial: received,
             mailbox: None,
             client: None,
             busy: None,
@@ -166,7 +165,6 @@ impl Driver {
             waiting: 0,
             queued: 0,
             left: false,
-            unread: false,
             in_handshake: true,
             hook_panicked: false,
             out_of_memory: false,

@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::end::EndReason;
 use crate::fanout::Staging;
 use crate::hooks::{Client, Guarded};
+use crate::listen::Places;
 use crate::metrics::add;
 use crate::policy::{AuthRequest, BoxFuture, Decision, Identity, authenticate};
 use crate::share::Group;
@@ -26,15 +27,23 @@ use super::requests::Judged;
 
 /// What a connection has until it is open.
 pub(super) struct Opening {
-    /// Tells a connection that has no mailbox yet that the broker shuts down.
-    closing: BoxFuture<'static, ()>,
+    /// Tells a connection that has no mailbox yet that the broker shuts down, or that its listener goes.
+    closing: BoxFuture<'static, EndReason>,
     /// What an authenticator wants back with the client's next AUTH.
     auth_state: Option<Box<dyn Any + Send>>,
 }
 
 impl Opening {
-    pub(super) fn new(core: &Core) -> Self {
-        Self { closing: Box::pin(core.closed()), auth_state: None }
+    pub(super) fn new(core: &Core, places: &Places) -> Self {
+        let closed = core.closed();
+        let mut removal = places.removal();
+        let closing = Box::pin(async move {
+            tokio::select! {
+                () = closed => EndReason::ShuttingDown,
+                _ = removal.wait_for(|removed| *removed) => EndReason::ListenerRemoved,
+            }
+        });
+        Self { closing, auth_state: None }
     }
 }
 
@@ -66,17 +75,18 @@ impl Pending {
 }
 
 impl Driver {
-    /// While there is no mailbox to tell it, a connection has to see itself that the broker shuts down.
+    /// While there is no mailbox to tell it, a connection has to see itself that the broker shuts down or its listener goes.
     pub(super) fn poll_opening(
         &mut self,
         staging: &mut Staging,
         now: Instant,
         cx: &mut Context<'_>,
     ) {
-        let closing = |opening: &mut Box<Opening>| opening.closing.as_mut().poll(cx).is_ready();
-        if self.mailbox.is_none() && self.opening.as_mut().is_some_and(closing) {
+        let no_mailbox = self.mailbox.is_none();
+        let Some(opening) = self.opening.as_mut().filter(|_| no_mailbox) else { return };
+        if let Poll::Ready(reason) = opening.closing.as_mut().poll(cx) {
             self.opening = None;
-            self.evict(EndReason::ShuttingDown, staging, now);
+            self.evict(reason, staging, now);
         }
     }
 
@@ -106,12 +116,13 @@ impl Driver {
 
     pub(super) fn authenticate(&mut self, request: &Authenticate<'_>) {
         let auth_state = self.opening.as_mut().and_then(|opening| opening.auth_state.take());
-        let (address, listener) = (self.address, &self.listener.name);
+        let (peer, listener) = (&self.peer, self.listener.name());
         let client = self.client.get_or_insert_with(|| {
             Box::new(Client {
                 client_id: request.client_id.as_str().to_owned(),
                 version: request.version,
-                address: Some(address),
+                address: peer.address,
+                peer: peer.clone(),
                 listener: Arc::clone(listener),
                 identity: Identity::anonymous(),
             })
@@ -120,6 +131,7 @@ impl Driver {
             client_id: client.client_id.clone(),
             version: request.version,
             address: client.address,
+            peer: client.peer.clone(),
             listener: client.listener.to_string(),
             user_name: request.user_name.map(str::to_owned),
             password: request.password.map(Bytes::copy_from_slice),
@@ -154,9 +166,10 @@ impl Driver {
             Decision::Refuse(reason) => Input::Authenticated(Err(reason)),
             Decision::PassOn => Input::Authenticated(Err(ReasonCode::NotAuthorized)),
             Decision::Continue { data, state } => {
-                let core = &self.core;
-                self.opening.get_or_insert_with(|| Box::new(Opening::new(core))).auth_state =
-                    Some(state);
+                let (core, places) = (&self.core, &self.listener.places);
+                self.opening
+                    .get_or_insert_with(|| Box::new(Opening::new(core, places)))
+                    .auth_state = Some(state);
                 Input::AuthContinue(data)
             }
         };
@@ -245,13 +258,16 @@ impl Driver {
             self.busy(now).groups = groups;
         }
         let wire = wire_of(&self.machine, self.core.interests.deliver);
-        mailbox.attach(wire, durable, self.machine.peer_packet_size_max());
+        let places = &self.listener.places;
+        mailbox.attach(wire, durable, self.machine.peer_packet_size_max(), places.number);
         self.limits.packet_size_max = self.core.config().limits.packet_bytes_max;
-        self.listener.handshake_over(&mut self.in_handshake);
+        places.handshake_over(&mut self.in_handshake);
         // From here on the mailbox tells.
         self.opening = None;
         if self.core.is_closing() {
             mailbox.evict(EndReason::ShuttingDown);
+        } else if self.listener.places.is_removed() {
+            mailbox.evict(EndReason::ListenerRemoved);
         }
         // Who it is matters from here on to hooks and to authenticators only.
         let interests = self.core.interests;

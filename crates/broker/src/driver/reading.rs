@@ -1,7 +1,5 @@
 //! From the socket to the machine: reads, packets across reads, runs that pass the machine by.
 
-use std::io::Read;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -10,7 +8,6 @@ use dunlin_codec::{
     frame_len, publish_run, short_ack,
 };
 use dunlin_session::{Input, Outputs};
-use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::buffers;
 use crate::core::Core;
@@ -63,14 +60,13 @@ impl Driver {
         if self.partial.len() >= LARGE_BYTES {
             return self.poll_read_large(staging, now, cx);
         }
-        let mut buffer = ReadBuf::new(self.room_in(read));
-        match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) => {
-                let count = buffer.filled().len();
-                if count == 0 {
-                    self.closed_by_peer(staging, now);
-                    return false;
-                }
+        let room = room_behind(&self.partial, read);
+        match self.socket.poll_read(cx, room) {
+            Poll::Ready(Ok(0)) => {
+                self.closed_by_peer(staging, now);
+                false
+            }
+            Poll::Ready(Ok(count)) => {
                 self.take_read(count, read, staging, now);
                 true
             }
@@ -102,13 +98,12 @@ impl Driver {
         };
         let room = whole.saturating_sub(kept).clamp(1, buffers::BUFFER_BYTES);
         self.partial.resize(kept + room, 0);
-        let mut buffer = ReadBuf::new(self.partial.get_mut(kept..).unwrap_or_default());
-        let polled = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
-        let count = buffer.filled().len();
+        let polled = self.socket.poll_read(cx, self.partial.get_mut(kept..).unwrap_or_default());
+        let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
         self.partial.truncate(kept + count);
         match polled {
-            Poll::Ready(Ok(())) if count == 0 => self.closed_by_peer(staging, now),
-            Poll::Ready(Ok(())) => {
+            Poll::Ready(Ok(0)) => self.closed_by_peer(staging, now),
+            Poll::Ready(Ok(count)) => {
                 self.bytes_received += count as u64;
                 add(&self.core.counters.bytes_received, count as u64);
                 if self.partial.len() >= whole {
@@ -135,18 +130,10 @@ impl Driver {
         if self.state != State::Open || !self.reads() || self.unread || kept >= LARGE_BYTES {
             return;
         }
-        let socket = socket2::SockRef::from(&self.socket);
-        if let Ok(count @ 1..) = (&*socket).read(self.room_in(read)) {
+        let room = room_behind(&self.partial, read);
+        if let Ok(count @ 1..) = self.socket.read_now(room) {
             self.take_read(count, read, staging, now);
         }
-    }
-
-    /// Puts what was kept at the front of the thread's buffer, and gives the rest to read into.
-    fn room_in<'a>(&self, read: &'a mut Vec<u8>) -> &'a mut [u8] {
-        read.resize(buffers::BUFFER_BYTES, 0);
-        let (front, room) = read.split_at_mut(self.partial.len());
-        front.copy_from_slice(&self.partial);
-        room
     }
 
     /// Takes in what was kept and the `count` bytes that were read behind it.
@@ -293,6 +280,14 @@ impl Driver {
         received.publish_bytes += run.payload as u64;
         Some(run.bytes)
     }
+}
+
+/// Puts what was kept at the front of the thread's buffer, and gives the rest to read into.
+fn room_behind<'a>(kept: &[u8], read: &'a mut Vec<u8>) -> &'a mut [u8] {
+    read.resize(buffers::BUFFER_BYTES, 0);
+    let (front, room) = read.split_at_mut(kept.len());
+    front.copy_from_slice(kept);
+    room
 }
 
 /// What one batch of packets adds to the counters.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use dunlin_codec::{Packet, Version, encode_ack, encode_publish_head, publish_len};
 use dunlin_session::{Acknowledgement, Outgoing};
-use tokio::net::TcpStream;
+use dunlin_transport::Stream;
 
 use crate::chunks::Chunks;
 use crate::lane::Tally;
@@ -99,7 +99,7 @@ impl Writer {
     /// Writes as much as the socket takes. Ready when nothing is left.
     pub(super) fn poll_flush(
         &mut self,
-        socket: &TcpStream,
+        socket: &mut Stream,
         now: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
@@ -129,7 +129,11 @@ impl Writer {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        Poll::Ready(Ok(()))
+        let flushed = socket.poll_flush(cx);
+        // What a layer below has taken and cannot get rid of waits like everything else.
+        self.waiting_since =
+            if flushed.is_pending() { self.waiting_since.or(Some(now)) } else { None };
+        flushed
     }
 
     /// Adds what was written since this was called last.

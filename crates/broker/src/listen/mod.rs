@@ -1,82 +1,60 @@
 //! Listeners: addresses where clients connect, and what is offered there.
 
+mod entering;
+mod open;
+mod places;
 mod tcp;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dunlin_codec::{Text, TextRules};
 use dunlin_session::{Capabilities, ReservedTopicPolicy, SessionExpiry};
 use dunlin_store::Durability;
+use dunlin_transport::Door;
 
 use crate::config::{Config, ListenerConfig, SysPublish};
 
-pub(crate) use tcp::{BoundListener, bind, serve};
+pub(crate) use entering::{RefusalLog, turns};
+pub(crate) use open::{Change, Listeners};
+pub(crate) use places::Places;
 
-/// One listener, as its connections see it.
+/// What a listener offers, as the connections see it that began under these settings.
 pub(crate) struct Listener {
-    pub(crate) name: Arc<str>,
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) allow_anonymous: bool,
     /// What an acknowledgement promises here, where it is not as everywhere.
     pub(crate) durability: Option<Durability>,
-    handshakes: AtomicU32,
-    handshakes_max: u32,
-    connections: AtomicU32,
-    connections_max: u32,
-    /// Told when a handshake is over, for the one who accepts.
-    pub(crate) freed: tokio::sync::Notify,
+    /// What lies between the socket and MQTT.
+    pub(crate) door: Door,
+    /// What stays the same when the settings change.
+    pub(crate) places: Arc<Places>,
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Listener").field("name", self.name()).finish_non_exhaustive()
     }
 }
 
 impl Listener {
-    pub(crate) fn new(config: &Config, listener: &ListenerConfig) -> Self {
-        Self {
-            name: listener.name.as_str().into(),
+    pub(crate) fn new(
+        config: &Config,
+        listener: &ListenerConfig,
+        places: Arc<Places>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
             capabilities: Arc::new(capabilities(config, listener)),
             allow_anonymous: listener.allow_anonymous,
             durability: listener.durability,
-            handshakes: AtomicU32::new(0),
-            handshakes_max: listener.handshakes_max,
-            connections: AtomicU32::new(0),
-            connections_max: listener.connections_max.unwrap_or(u32::MAX),
-            freed: tokio::sync::Notify::new(),
-        }
+            door: Door::default(),
+            places,
+        })
     }
 
-    /// Whether another client may begin its handshake.
-    pub(crate) fn has_handshake_room(&self) -> bool {
-        self.handshakes.load(Ordering::Acquire) < self.handshakes_max
-    }
-
-    /// Takes a place for a new connection; `false` if all are taken.
-    pub(crate) fn take_place(&self) -> bool {
-        if self.connections.fetch_add(1, Ordering::AcqRel) >= self.connections_max {
-            self.connections.fetch_sub(1, Ordering::AcqRel);
-            return false;
-        }
-        self.handshakes.fetch_add(1, Ordering::AcqRel);
-        true
-    }
-
-    /// A connection's CONNECT is accepted, or it has ended: what `in_handshake` says, once.
-    pub(crate) fn handshake_over(&self, in_handshake: &mut bool) {
-        if std::mem::take(in_handshake)
-            && self.handshakes.fetch_sub(1, Ordering::AcqRel) >= self.handshakes_max
-        {
-            self.freed.notify_one();
-        }
-    }
-
-    pub(crate) fn connection_over(&self) {
-        self.connections.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.places.name
     }
 }
 

@@ -29,6 +29,7 @@ mod paging;
 mod progress;
 mod qos;
 mod regressions;
+mod reload;
 mod restart;
 mod resumption;
 mod retained;
