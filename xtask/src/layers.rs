@@ -23,7 +23,7 @@ const LAYERS: [Layer; 9] = [
     Layer {
         manifest: "crates/access/Cargo.toml",
         own: &["dunlin-topics"],
-        outside: Some(&["hashbrown", "smallvec", "thiserror"]),
+        outside: Some(&["hashbrown", "smallvec", "thiserror", "toml"]),
     },
     Layer {
         manifest: "crates/codec/Cargo.toml",

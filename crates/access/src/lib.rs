@@ -4,6 +4,7 @@
 //!   leave places open that CONNECT fills: `{tenantId}/read/#`.
 //! - [`Rights`] are what the rules come to for one client: may it publish this, subscribe to that, be sent this? Clients that
 //!   have the same rules and values share them through a [`RightsCache`].
+//! - [`parse_rules`] reads a rule set from a file, [`write_rules`] writes it, and [`parse_mosquitto_acl`] reads Mosquitto's.
 //! - [`explain`] says why: the answer of the same call that a live broker makes, with the rule that decided and where it
 //!   stands, the values of the placeholders, and every other rule that has to do with it.
 //!
@@ -52,7 +53,10 @@
 mod cache;
 mod containment;
 mod explain;
+mod file;
+mod mosquitto;
 mod nearest;
+mod problem;
 mod rights;
 mod rule;
 mod rule_set;
@@ -63,7 +67,10 @@ mod template;
 pub use crate::cache::RightsCache;
 pub use crate::containment::{contains, covered_by, overlaps};
 pub use crate::explain::{Answer, Considered, Explanation, Finding, Question, explain};
+pub use crate::file::{RULES_FILE_BYTES_MAX, parse_rules, write_rules};
+pub use crate::mosquitto::{MosquittoAcl, parse_mosquitto_acl};
 pub use crate::nearest::nearest;
+pub use crate::problem::Problem;
 pub use crate::rights::{
     Decision, InvalidSubject, Publication, RIGHTS_TEXT_BYTES_MAX, Refusal, Rights, Verdict,
 };

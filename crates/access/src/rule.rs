@@ -163,6 +163,18 @@ impl Holder {
         Self::everyone().within(name)
     }
 
+    pub(crate) const fn who(&self) -> &Who {
+        &self.who
+    }
+
+    pub(crate) const fn is_role(&self) -> bool {
+        matches!(self.who, Who::Role(_))
+    }
+
+    pub(crate) fn tenant_name(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// The same, of this tenant only.
     #[must_use]
     pub fn within(self, tenant: &str) -> Self {

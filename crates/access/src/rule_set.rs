@@ -67,6 +67,13 @@ pub(crate) struct Section {
     pub(crate) placeholders: BTreeSet<Placeholder>,
 }
 
+impl Section {
+    /// The roles it gives, sorted.
+    pub(crate) fn roles(&self) -> impl Iterator<Item = &str> {
+        self.roles.iter().map(|role| &**role)
+    }
+}
+
 /// The number of a section in its rule set.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct SectionId(u32);
@@ -107,6 +114,11 @@ impl RuleSet {
         scopes
             .iter()
             .any(|scope| self.section_of(&Holder::new(*scope, Who::Role(role.into()))).is_some())
+    }
+
+    /// All holders that something is said about, in no particular order.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = (&Holder, &Section)> {
+        self.by_holder.iter().filter_map(|(holder, id)| Some((holder, self.section(*id)?)))
     }
 
     pub(crate) fn section(&self, id: SectionId) -> Option<&Section> {

@@ -1,0 +1,4 @@
+//! Files of rules: what is read, what is refused with which words, and what is written.
+
+mod mosquitto;
+mod toml;
