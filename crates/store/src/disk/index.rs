@@ -3,7 +3,9 @@
 //! All of it is derived from the tables, and changed before them while a batch is applied. What a batch has done can be
 //! taken back until it is committed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
 
 use super::messages::Messages;
 use crate::cursor::Cursor;
@@ -51,7 +53,11 @@ impl Session {
             self.front -= 1;
         }
         let Some(index) = self.index(seq) else { return 0 };
-        if self.ids.len() <= index {
+        if self.ids.len() == index {
+            self.ids.push_back(id);
+            return 0;
+        }
+        if self.ids.len() < index {
             self.ids.resize(index + 1, 0);
         }
         self.ids.get_mut(index).map_or(0, |place| std::mem::replace(place, id))
@@ -79,7 +85,8 @@ impl Session {
 enum Undo {
     Opened(SessionNo),
     Discarded(SessionNo, Box<Session>),
-    Cursor(SessionNo, Cursor),
+    /// Boxed like the one above: most steps are of the next kind, and small.
+    Cursor(SessionNo, Box<Cursor>),
     /// A message was put at this place.
     Put(SessionNo, u64),
     /// This message was taken from this place.
@@ -159,13 +166,17 @@ impl Index {
         self.sessions.get(&session).is_some_and(|session| !session.cursor.is_acknowledged(seq))
     }
 
-    /// Puts a message at a place that [takes](Self::takes) one.
-    pub(super) fn put(&mut self, id: MessageId, session: SessionNo, seq: u64) {
-        let Some(found) = self.sessions.get_mut(&session) else { return };
+    /// Puts a message at a place if it [takes](Self::takes) one; whether it does.
+    pub(super) fn put(&mut self, id: MessageId, session: SessionNo, seq: u64) -> bool {
+        let found = self.sessions.get_mut(&session);
+        let Some(found) = found.filter(|session| !session.cursor.is_acknowledged(seq)) else {
+            return false;
+        };
         let before = found.put(seq, id.0);
         // Two messages at one place would mean that one of them is lost, though it will be acknowledged.
         assert!(before == 0, "place {seq} of session {session} is taken");
         self.undo.push(Undo::Put(session, seq));
+        true
     }
 
     pub(super) fn inserted(&mut self, id: MessageId, waiting: u32) {
@@ -212,7 +223,7 @@ impl Index {
         let Some(session) = self.sessions.get_mut(&number) else { return false };
         if session.saved_in != self.batch {
             session.saved_in = self.batch;
-            self.undo.push(Undo::Cursor(number, session.cursor.clone()));
+            self.undo.push(Undo::Cursor(number, Box::new(session.cursor.clone())));
             self.touched.push(number);
         }
         true
@@ -275,7 +286,7 @@ impl Index {
                 }
                 Undo::Cursor(number, cursor) => {
                     if let Some(session) = self.sessions.get_mut(&number) {
-                        session.cursor = cursor;
+                        session.cursor = *cursor;
                         session.saved_in = 0;
                     }
                 }

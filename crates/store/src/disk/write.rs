@@ -353,10 +353,7 @@ impl DiskStore {
         self.state.saw(Some(publication.published_at));
         let mut waiting = 0;
         for target in &publication.targets {
-            if self.index.takes(target.session, target.seq) {
-                self.index.put(id, target.session, target.seq);
-                waiting += 1;
-            }
+            waiting += u32::from(self.index.put(id, target.session, target.seq));
         }
         if waiting > 0 {
             self.insert_message(id, publication, waiting)?;
