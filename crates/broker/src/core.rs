@@ -152,6 +152,10 @@ impl Core {
 
     /// Counts what was dropped and tells the hook. With no lock held, since the hook may do anything.
     pub(crate) fn report(&self, mailbox: &Arc<Mailbox>, drops: Drops) {
+        // Nearly always: this is asked for each copy.
+        if drops.list.is_empty() {
+            return;
+        }
         // What was numbered for a durable session must not come back after a restart.
         let mut places = Staging::default();
         for dropped in drops.list {

@@ -23,7 +23,7 @@ use crate::holding::BROKER_LINE;
 use crate::lane::{Patience, Post, Posted, Tally};
 use crate::mailbox::{Mailbox, Wire};
 use crate::metrics::DropReason;
-use crate::persist::{Entry, GroupTarget, PublishEntry, QueueTarget, Write};
+use crate::persist::{Entry, GroupTarget, Own, PublishEntry, QueueTarget, Write};
 use crate::queue::Drops;
 use crate::router::{Route, RouteTarget};
 use crate::share::Group;
@@ -237,13 +237,22 @@ impl Staging {
         now: Instant,
     ) -> Routed {
         let mut durable = Vec::new();
-        for target in &route.targets {
+        let mut config = None;
+        for (passed, target) in route.targets.iter().enumerate() {
             if self.straight(target, message, now) {
                 continue;
             }
             let Some(mailbox) = target.mailbox.upgrade() else { continue };
-            let delivery = self.copy(core, &mailbox, target, message, now);
-            durable.extend(delivery.map(|delivery| QueueTarget::reserved(mailbox, delivery)));
+            if message.qos.min(target.qos) == Qos::AtMostOnce || !mailbox.is_durable() {
+                self.copy(core, &mailbox, target, message, now);
+                continue;
+            }
+            if durable.is_empty() {
+                // Where one is durable, most are.
+                durable.reserve(route.targets.len() - passed);
+            }
+            let limits = &config.get_or_insert_with(|| core.config()).limits;
+            durable.extend(target.reserved(core, mailbox, message, limits));
         }
         let mut groups = Vec::new();
         for group in &route.groups {
@@ -293,7 +302,7 @@ impl Staging {
         true
     }
 
-    /// Stages one copy; gives it back if it has to go through the store first.
+    /// Stages one copy that need not go through the store first.
     fn copy(
         &mut self,
         core: &Core,
@@ -301,21 +310,13 @@ impl Staging {
         target: &RouteTarget,
         message: &Arc<Message>,
         now: Instant,
-    ) -> Option<Delivery> {
+    ) {
         // [MQTT-3.8.4-8] [MQTT-3.8.4-6 @3.1.1]
         let qos = message.qos.min(target.qos);
-        let delivery = target.delivery(qos, message, now);
-        if qos > Qos::AtMostOnce && mailbox.is_durable() {
-            let mut drops = Drops::default();
-            let reserved = mailbox.reserve(&delivery, &core.config().limits, &mut drops);
-            core.report(mailbox, drops);
-            return reserved.then_some(delivery);
-        }
         if qos > Qos::AtMostOnce && mailbox.is_crowded() {
             self.crowded = Some(Arc::clone(mailbox));
         }
-        self.delivery(core, Arc::clone(mailbox), delivery);
-        None
+        self.delivery(core, Arc::clone(mailbox), target.delivery(qos, message, now));
     }
 
     /// Stages a copy that need not wait for the store.
@@ -478,24 +479,43 @@ impl Staging {
 }
 
 impl RouteTarget {
-    /// This receiver's copy. [MQTT-3.3.1-12] [MQTT-3.3.1-13] [MQTT-3.3.1-9 @3.1.1]
+    /// This receiver's copy.
     #[inline]
     fn delivery(&self, qos: Qos, message: &Arc<Message>, now: Instant) -> Delivery {
-        Delivery {
-            message: Arc::clone(message),
-            qos,
-            retain: message.retain && self.retain_as_published,
+        self.own(qos, message).with(message, expires_at(message, now))
+    }
+
+    /// What this receiver's copy has of its own. [MQTT-3.3.1-12] [MQTT-3.3.1-13] [MQTT-3.3.1-9 @3.1.1]
+    #[inline]
+    fn own(&self, qos: Qos, message: &Message) -> Own {
+        Own {
+            seq: 0,
             // Most have none, and an empty list is cheaper made than copied.
             subscription_ids: if self.subscription_ids.is_empty() {
                 SubscriptionIds::new()
             } else {
                 self.subscription_ids.clone()
             },
-            seq: 0,
-            expires_at: expires_at(message, now),
-            sent_before: false,
             origin: Origin::Plain,
+            qos,
+            retain: message.retain && self.retain_as_published,
+            sent_before: false,
         }
+    }
+
+    /// This receiver's copy by way of the store; none if its queue has no room for it. [MQTT-3.8.4-8] [MQTT-3.8.4-6 @3.1.1]
+    fn reserved(
+        &self,
+        core: &Core,
+        mailbox: Arc<Mailbox>,
+        message: &Arc<Message>,
+        limits: &Limits,
+    ) -> Option<QueueTarget> {
+        let mut drops = Drops::default();
+        let reserved = mailbox.reserve(message, limits, &mut drops);
+        core.report(&mailbox, drops);
+        let own = self.own(message.qos.min(self.qos), message);
+        reserved.then(|| QueueTarget::reserved(mailbox, message.size(), own))
     }
 }
 

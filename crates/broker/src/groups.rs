@@ -18,7 +18,7 @@ use crate::holding::BROKER_LINE;
 use crate::lane::Patience;
 use crate::mailbox::Mailbox;
 use crate::metrics::{DropReason, add};
-use crate::persist::{Entry, GroupTarget, PublishEntry, QueueTarget, Write, in_group};
+use crate::persist::{Entry, GroupTarget, PublishEntry, QueueTarget, Shared, Write, in_group};
 use crate::queue::Settled;
 use crate::share::{Group, Member};
 
@@ -104,8 +104,11 @@ impl Core {
                 staging.queue(self, &mailbox, delivery);
                 return;
             }
+            let (message, expires_at) = (Arc::clone(&delivery.message), delivery.expires_at);
+            let shared = Shared { message, expires_at, id: None };
             let to = QueueTarget::reserve_always(mailbox, delivery);
-            staging.writes.push(Entry::HandOver { group: Arc::clone(group), from_seq, to });
+            let group = Arc::clone(group);
+            staging.writes.push(Entry::HandOver { group, from_seq, shared, to });
         }
     }
 

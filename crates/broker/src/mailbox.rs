@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use dunlin_codec::{ClientId, Version};
+use dunlin_codec::{ClientId, Message, Version};
 use dunlin_session::{Delivery, Session, Token};
-use dunlin_store::{MessageId, SessionNo};
+use dunlin_store::SessionNo;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::budget::Charge;
@@ -29,7 +29,7 @@ use crate::end::EndReason;
 use crate::lane::{Content, Lane, Patience, Post, Posted, Tally};
 use crate::metrics::DropReason;
 use crate::pages::Entry;
-use crate::persist::answer_parked;
+use crate::persist::{Arrival, answer_parked};
 use crate::queue::{Drops, Offered, Queue, Settled, Window};
 use crate::retained::Replay;
 
@@ -496,15 +496,20 @@ impl Mailbox {
     }
 
     /// Keeps room for a message that goes through the store first; `false` if it was dropped by the overflow policy.
-    pub(crate) fn reserve(&self, delivery: &Delivery, limits: &Limits, drops: &mut Drops) -> bool {
+    pub(crate) fn reserve(
+        &self,
+        message: &Arc<Message>,
+        limits: &Limits,
+        drops: &mut Drops,
+    ) -> bool {
         let mut state = self.lock();
         if matches!(state.owner, Owner::Ended) {
             return false;
         }
-        match state.queue.reserve(delivery.message.size(), limits, drops) {
+        match state.queue.reserve(message.size(), limits, drops) {
             Ok(()) => true,
             Err((reason, outcome)) => {
-                drops.one(reason, delivery.clone());
+                drops.message(reason, Arc::clone(message));
                 let waker = if outcome == Offered::Disconnect {
                     state.evict(EndReason::QueueOverflow)
                 } else {
@@ -527,12 +532,12 @@ impl Mailbox {
         Some(state.last_seq)
     }
 
-    /// Takes in numbered messages that are durable now, each with its id in the store. Those of shared groups come back if
+    /// Takes in numbered messages that are durable now. Those of shared groups come back if
     /// the client is gone; those without a number too, because the session had ended before they could get one. What was for
     /// an ended session alone is dropped.
-    pub(crate) fn post_durable(
+    pub(crate) fn post_durable<'a>(
         &self,
-        deliveries: Vec<(Delivery, Option<MessageId>)>,
+        arrivals: impl Iterator<Item = Arrival<'a>>,
         window: Window,
         drops: &mut Drops,
     ) -> (Vec<Delivery>, Charge) {
@@ -542,17 +547,14 @@ impl Mailbox {
         let window = Window { wanted: online, ..window };
         let mut returned = Vec::new();
         let mut lost = 0;
-        for (delivery, id) in deliveries {
-            state.queue.release(delivery.message.size());
-            if delivery.origin.is_shared() && !online {
-                returned.push(delivery);
+        for arrival in arrivals {
+            state.queue.release(arrival.shared.message.size());
+            if arrival.own.origin.is_shared() && !online {
+                returned.push(arrival.into_delivery());
             } else if ended {
                 lost += 1;
             } else {
-                match id {
-                    Some(id) => state.queue.push_stored(delivery, id, window),
-                    None => state.queue.push(delivery),
-                }
+                state.queue.push_stored(arrival, window);
             }
         }
         drops.block(DropReason::SessionEnded, lost);

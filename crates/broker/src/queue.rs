@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use dunlin_codec::{Message, Qos};
 use dunlin_session::Delivery;
-use dunlin_store::MessageId;
 use smallvec::SmallVec;
 
 use crate::budget::{Budget, Charge};
 use crate::config::{Limits, Overflow};
 use crate::metrics::DropReason;
 use crate::pages::{Entry, Expiry, Item, Pages, Taken, is_expired};
+use crate::persist::Arrival;
 
 /// Copies that were dropped, to be counted and told to hooks after every lock is released.
 #[derive(Debug, Default)]
@@ -36,6 +36,11 @@ impl Drops {
         if count > 0 {
             self.list.push(Dropped { reason, count, message: None, seq: None });
         }
+    }
+
+    /// A message that had no place yet.
+    pub(crate) fn message(&mut self, reason: DropReason, message: Arc<Message>) {
+        self.list.push(Dropped { reason, count: 1, message: Some(message), seq: None });
     }
 
     pub(crate) fn one(&mut self, reason: DropReason, delivery: Delivery) {
@@ -355,29 +360,31 @@ impl Queue {
         }
     }
 
-    /// Takes in a message that the store has under this id: to memory, if the window has room for it, else its number only.
+    /// Takes in a message that is durable: to memory, if the store does not have it or the window has room for it, else its
+    /// number only.
     // [MQTT-4.6.0-1] [MQTT-4.6.0-6] Behind what is not in memory nothing enters the window.
-    pub(crate) fn push_stored(&mut self, delivery: Delivery, id: MessageId, window: Window) {
-        let size = delivery.message.size();
+    pub(crate) fn push_stored(&mut self, arrival: Arrival<'_>, window: Window) {
+        let Arrival { shared, own } = &arrival;
+        let Some(id) = shared.id else { return self.push(arrival.into_delivery()) };
+        let size = shared.message.size();
         let fits = !window.closed
             && self.paged_len() == 0
             && self.acknowledged.len() < window.messages
             && (self.bytes_in_memory() + size <= window.bytes
                 || window.wanted && self.acknowledged.is_empty());
         // A group has to be told what became of its message, so this one is not given out of hand.
-        if fits || delivery.origin.is_shared() {
-            self.push(delivery);
-            return;
+        if fits || own.origin.is_shared() {
+            return self.push(arrival.into_delivery());
         }
         let entry = Entry {
             id,
-            seq: delivery.seq,
+            seq: own.seq,
             size,
-            expiry: delivery.expires_at.map_or(Expiry::Never, Expiry::At),
-            sent_before: delivery.sent_before,
+            expiry: shared.expires_at.map_or(Expiry::Never, Expiry::At),
+            sent_before: own.sent_before,
             may_repeat: false,
         };
-        self.expires(delivery.expires_at);
+        self.expires(shared.expires_at);
         let store_in_memory = window.store_in_memory;
         let paged = self.paged.get_or_insert_with(|| {
             let pages = Pages::new(Instant::now());

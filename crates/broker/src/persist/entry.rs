@@ -7,7 +7,7 @@ use dunlin_codec::{Message, Qos};
 use dunlin_session::{Delivery, Token};
 use dunlin_store::{Batch, Change, Durability, Room as StoreRoom, SessionNo, UnixMillis};
 
-use super::copy::{QueueTarget, target};
+use super::copy::{QueueTarget, Shared, target};
 use super::publish::PublishEntry;
 use crate::core::Core;
 use crate::holding::{BROKER_LINE, Holding, record_of};
@@ -32,7 +32,7 @@ pub(crate) enum Entry {
         behind: bool,
     },
     /// A message that waited in a shared group goes to a member.
-    HandOver { group: Arc<Group>, from_seq: u64, to: QueueTarget },
+    HandOver { group: Arc<Group>, from_seq: u64, shared: Shared, to: QueueTarget },
     /// A message comes back from a member to its group.
     GiveBack { from: SessionNo, from_seq: u64, group: Arc<Group>, delivery: Delivery, seq: u64 },
     /// What [is held](crate::holding) in a line is tried again.
@@ -89,12 +89,12 @@ impl Entry {
                     to.batch.require(to.broker_level);
                 }
             }
-            Self::HandOver { group, from_seq, to: member } => {
-                let level = to.level_of(&member.delivery.message);
+            Self::HandOver { group, from_seq, shared, to: member } => {
+                let level = to.level_of(&shared.message);
                 if let Some(target) = member.number() {
-                    member.id = Some(to.batch.hand_over(group.session_no, *from_seq, target));
+                    shared.id = Some(to.batch.hand_over(group.session_no, *from_seq, target));
                 }
-                to.batch.require(to.with_packet_ids(level, member.delivery.qos));
+                to.batch.require(to.with_packet_ids(level, member.own.qos));
             }
             Self::GiveBack { from, from_seq, group, delivery, seq } => {
                 *seq = group.number();
@@ -145,7 +145,10 @@ impl Entry {
                 }
             }
             Self::Left(_) => {}
-            Self::HandOver { to, .. } => to.take_back(),
+            Self::HandOver { shared, to, .. } => {
+                shared.id = None;
+                to.take_back();
+            }
             Self::GiveBack { group, seq, .. } => {
                 group.take_number_back(*seq);
                 *seq = 0;

@@ -42,18 +42,20 @@ impl Finishing<'_> {
         match entry {
             Entry::Publish(entry) => self.publish(entry),
             Entry::Change { change, token, behind } => self.change(change, token, behind),
-            Entry::HandOver { group, from_seq, mut to } => {
+            Entry::HandOver { group, from_seq, mut shared, mut to } => {
                 if self.result != Finished::Durable {
+                    shared.id = None;
                     to.take_back();
                     // Put back into the group it would wait for a word of the member that was chosen.
                     if self.result == Finished::NoRoom {
-                        self.kept.push(Entry::HandOver { group, from_seq, to });
+                        self.kept.push(Entry::HandOver { group, from_seq, shared, to });
                     }
-                } else if to.delivery.seq == 0 {
+                } else if to.has_no_place() {
                     // A member that ended before it got its place leaves the message where it was.
-                    self.core.offer_group(&group, to.delivery, from_seq);
+                    let delivery = to.own.with(&shared.message, shared.expires_at);
+                    self.core.offer_group(&group, delivery, from_seq);
                 } else {
-                    self.arrivals.add(to);
+                    self.arrivals.add(shared, [to]);
                 }
             }
             Entry::GiveBack { from, from_seq, group, delivery, seq } => match self.result {

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use crate::core::Core;
 use crate::mailbox::{Mailbox, Notice};
 
-pub(crate) use copy::{GroupTarget, QueueTarget, in_group};
+pub(crate) use copy::{Arrival, GroupTarget, Own, QueueTarget, Shared, in_group};
 pub(crate) use entry::Entry;
 pub(crate) use publish::PublishEntry;
 

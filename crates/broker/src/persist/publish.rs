@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use dunlin_codec::{Message, PacketId, Qos, ReasonCode};
 use dunlin_session::{Origin, Token};
-use dunlin_store::{Change, Durability, Publication, SessionNo, Target};
+use dunlin_store::{Change, Durability, MessageId, Publication, SessionNo, Target};
 
-use super::copy::{Arrivals, GroupTarget, QueueTarget, in_group, target};
+use super::copy::{Arrivals, GroupTarget, QueueTarget, Shared, in_group, target};
 use super::entry::Preparing;
 use crate::core::Core;
 use crate::fanout::{Staged, Staging};
@@ -21,6 +21,8 @@ use crate::share::Member;
 pub(crate) struct PublishEntry {
     pub(crate) message: Arc<Message>,
     pub(crate) expires_at: Option<Instant>,
+    /// Its number in the store, once it has one.
+    pub(crate) id: Option<MessageId>,
     pub(crate) publisher: Option<SessionNo>,
     pub(crate) targets: Vec<QueueTarget>,
     pub(crate) groups: Vec<GroupTarget>,
@@ -48,6 +50,7 @@ impl PublishEntry {
         Self {
             message: Arc::clone(message),
             expires_at: None,
+            id: None,
             publisher: None,
             targets: Vec::new(),
             groups: Vec::new(),
@@ -108,7 +111,7 @@ impl PublishEntry {
                 publisher: self.publisher,
                 targets,
             });
-            self.targets.iter_mut().for_each(|target| target.id = Some(id));
+            self.id = Some(id);
         }
     }
 
@@ -132,15 +135,15 @@ impl PublishEntry {
 
     /// Keeps what was for members of groups that have ended since they were chosen: it waits in its group.
     pub(super) fn keep_in_groups(&mut self, core: &Core, targets: &mut Vec<Target>) {
-        let left = |target: &mut QueueTarget| {
-            target.delivery.seq == 0 && target.delivery.origin.is_shared()
-        };
-        for QueueTarget { room, delivery, .. } in self.targets.extract_if(.., left) {
-            let Origin::Shared { group, .. } = delivery.origin else { continue };
+        let left =
+            |target: &mut QueueTarget| target.has_no_place() && target.own.origin.is_shared();
+        for QueueTarget { room, own } in self.targets.extract_if(.., left) {
+            let Origin::Shared { group, .. } = own.origin else { continue };
             let Some(group) = core.namespace.router.group_by_number(SessionNo(group)) else {
                 core.drop_copies(&room.mailbox, DropReason::SessionEnded, 1);
                 continue;
             };
+            let delivery = own.with(&self.message, self.expires_at);
             let mut delivery = in_group(&group, delivery, 0);
             delivery.seq = group.number();
             targets.push(target(group.session_no, delivery.seq, &delivery));
@@ -152,8 +155,9 @@ impl PublishEntry {
         if let Some(number) = self.retained {
             core.namespace.retained.settled(&self.message, number, self.expires_at);
         }
-        for target in self.targets {
-            arrivals.add(target);
+        if !self.targets.is_empty() {
+            let Self { message, expires_at, id, .. } = self;
+            arrivals.add(Shared { message, expires_at, id }, self.targets);
         }
         for mut staged in self.copies {
             core.post(&mut staged, Patience::None, &core.config().limits);
@@ -187,7 +191,7 @@ impl PublishEntry {
         if self.will_of.is_some() {
             level = level.max(to.broker_level);
         }
-        let copies = self.targets.iter().map(|target| target.delivery.qos);
+        let copies = self.targets.iter().map(|target| target.own.qos);
         copies.fold(level, |level, qos| to.with_packet_ids(level, qos))
     }
 
@@ -200,6 +204,7 @@ impl PublishEntry {
 
     /// Its places in all queues are free again.
     pub(super) fn take_back(&mut self) {
+        self.id = None;
         self.targets.iter_mut().for_each(QueueTarget::take_back);
         for GroupTarget { group, delivery, .. } in &mut self.groups {
             group.take_number_back(delivery.seq);

@@ -9,6 +9,7 @@ use dunlin_session::{Delivery, Origin, SubscriptionIds};
 use dunlin_store::MessageId;
 
 use super::*;
+use crate::persist::{Own, Shared};
 
 /// A small generator of numbers: the same ones for the same seed.
 struct Random(u64);
@@ -199,10 +200,10 @@ impl Case {
         self.last_id += if self.random.one_in(20) { 1 << 33 } else { 1 + self.random.below(9) };
         known.delivery.seq = self.last_seq;
         known.id = known.id.map(|_| MessageId(self.last_id));
-        match known.id {
-            Some(id) => self.queue.push_stored(known.delivery.clone(), id, self.window),
-            None => self.queue.push(known.delivery.clone()),
-        }
+        let Delivery { message, expires_at, .. } = known.delivery.clone();
+        let shared = Shared { message, expires_at, id: known.id };
+        let own = Own::of(known.delivery.clone());
+        self.queue.push_stored(Arrival { shared: &shared, own }, self.window);
         self.all.push_back(known);
     }
 
