@@ -22,14 +22,19 @@
 
 mod acceptor;
 mod door;
+pub mod http;
 #[cfg(unix)]
 mod inherited;
 mod peer;
+pub mod proxy;
+mod range;
 mod refusal;
+mod sniff;
 mod stream;
 pub mod tcp;
 #[cfg(unix)]
 pub mod unix;
+pub mod websocket;
 
 pub use acceptor::{Acceptor, Bound, Place};
 pub use door::{Door, Opened};
@@ -38,5 +43,7 @@ pub use inherited::Inherited;
 pub use peer::{
     Certificate, Credentials, Details, Peer, ProxyFacts, TlsFacts, Transport, WebSocketFacts,
 };
+pub use range::{InvalidIpRange, IpRange};
 pub use refusal::{Refusal, Refused};
+pub use sniff::{SNIFF_BYTES_MAX, Sniffed, sniff};
 pub use stream::{Layer, Stream};

@@ -1,0 +1,135 @@
+//! The HTTP request that asks for a WebSocket, and the answer to it. RFC 9112 and RFC 6455 section 4.2, without I/O.
+//!
+//! A [`Handshake`] takes what has arrived, cut anywhere, and gives an [`Upgrade`] with the answer to send, or a
+//! [`HttpRefusal`], which has an answer as well. It keeps nothing but the request's head until that is complete.
+//!
+//! ```
+//! use dunlin_transport::http::{Handshake, UpgradeRules};
+//!
+//! let request = b"GET /mqtt HTTP/1.1\r\nHost: broker.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+//!     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+//! let rules = UpgradeRules::default();
+//! let mut handshake = Handshake::default();
+//! assert_eq!(handshake.receive(&request[..100], &rules, None)?, None);
+//! let upgrade = handshake.receive(&request[100..], &rules, None)?.expect("the head is complete");
+//! assert_eq!(upgrade.consumed, request.len() - 100);
+//! let answer = String::from_utf8(upgrade.answer)?;
+//! assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Limits
+//!
+//! A head has at most [`UpgradeRules::head_bytes_max`] bytes and [`HEADERS_MAX`] header fields; beyond it the answer is
+//! 431. Requests with a body are refused, since what follows a request is frames.
+
+mod answer;
+mod forwarded;
+mod origin;
+mod refusal;
+mod request;
+
+use crate::peer::WebSocketFacts;
+use crate::range::IpRange;
+use std::net::{IpAddr, SocketAddr};
+
+pub use origin::{AllowedOrigins, InvalidOrigin, Origin};
+pub use refusal::HttpRefusal;
+pub use request::HEADERS_MAX;
+
+/// Bytes of a request's head that are taken, unless told otherwise.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// The path, unless told otherwise.
+pub const PATH: &str = "/mqtt";
+
+/// What a listener asks of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UpgradeRules {
+    /// The path that is served, without a query.
+    pub path: Box<str>,
+    /// Whether a request that names no subprotocol is accepted. One that names only others never is.
+    pub without_subprotocol: bool,
+    /// The pages that may connect. Requests of other programs have no origin and are not asked for one.
+    pub origins: AllowedOrigins,
+    /// Proxies that are believed when they name the client in `X-Forwarded-For` or `X-Real-IP`.
+    pub trusted_proxies: Vec<IpRange>,
+    /// Bytes of a request's head, from its first to the empty line; above that the answer is 431.
+    pub head_bytes_max: usize,
+}
+
+impl Default for UpgradeRules {
+    /// No page may connect and no proxy is believed.
+    fn default() -> Self {
+        Self {
+            path: PATH.into(),
+            without_subprotocol: false,
+            origins: AllowedOrigins::none(),
+            trusted_proxies: Vec::new(),
+            head_bytes_max: HEAD_BYTES_MAX,
+        }
+    }
+}
+
+/// A request that may become a WebSocket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Upgrade {
+    /// Bytes of the last input that belonged to the request. What follows are frames.
+    pub consumed: usize,
+    /// What to answer.
+    pub answer: Vec<u8>,
+    /// What the request said.
+    pub facts: WebSocketFacts,
+    /// The client, if a trusted proxy named one. The port is 0 if it named none.
+    pub client: Option<SocketAddr>,
+}
+
+/// A request on its way.
+#[derive(Debug, Default)]
+pub struct Handshake {
+    /// What has arrived, at most [`UpgradeRules::head_bytes_max`] bytes.
+    head: Vec<u8>,
+}
+
+impl Handshake {
+    /// Takes what has arrived; `None` while the head has no end. `from` is the address at the other end.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpRefusal`]: its answer is sent, then the connection closes.
+    pub fn receive(
+        &mut self,
+        input: &[u8],
+        rules: &UpgradeRules,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Upgrade>, HttpRefusal> {
+        let before = self.head.len();
+        let room = rules.head_bytes_max.saturating_sub(before);
+        self.head.extend_from_slice(input.get(..room).unwrap_or(input));
+        let Some(end) = head_end(&self.head, before) else {
+            let is_full = self.head.len() >= rules.head_bytes_max;
+            return if is_full { Err(HttpRefusal::TooLarge) } else { Ok(None) };
+        };
+        let mut head = std::mem::take(&mut self.head);
+        head.truncate(end);
+        request::judge(&head, rules, from, end - before).map(Some)
+    }
+}
+
+/// Where the head ends: behind its empty line. Nothing ends before the byte `from`. Lines may end with LF alone, as
+/// RFC 9112 s2.2 lets a server take them.
+fn head_end(head: &[u8], from: usize) -> Option<usize> {
+    // An empty line that is complete only now began up to two bytes earlier.
+    let mut at = from.saturating_sub(2);
+    while let Some(feed) = head.get(at..)?.iter().position(|byte| *byte == b'\n') {
+        at += feed + 1;
+        match head.get(at..)? {
+            [b'\n', ..] => return Some(at + 1),
+            [b'\r', b'\n', ..] => return Some(at + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;
