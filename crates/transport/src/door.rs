@@ -1,13 +1,21 @@
 //! The layers of one listener, in the order in which they are taken off.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::http::UpgradeRules;
 use crate::peer::Peer;
+use crate::proxy::{self, ProxySources};
 use crate::refusal::{Refusal, Refused};
+use crate::sniff::{Sniffed, sniff};
 use crate::stream::Stream;
+use crate::websocket;
 
 /// How long all handshakes of one client may take together, unless told otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Bytes that are asked for at once to see what they are; a request of HTTP is mostly here with them.
+const FIRST_BYTES: usize = 2048;
 
 /// The layers of one listener. It does not change: a listener that is changed gets another one, and whoever is inside the
 /// old one goes on there.
@@ -16,6 +24,22 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Door {
     /// How long all handshakes of one client may take together.
     pub deadline: Duration,
+    /// Set if each connection begins with a PROXY header, and then who may send one.
+    pub proxy: Option<ProxySources>,
+    /// What is spoken within TLS, or without it.
+    pub protocol: Protocol,
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Protocol {
+    /// MQTT and nothing else.
+    #[default]
+    Mqtt,
+    /// MQTT within WebSocket.
+    WebSocket(UpgradeRules),
+    /// Both, told apart by the first bytes.
+    Auto(UpgradeRules),
 }
 
 /// A client on its way through a door, or out of it.
@@ -35,12 +59,26 @@ impl Opened {
     pub const fn new(stream: Stream, peer: Peer) -> Self {
         Self { stream, peer, received: Vec::new() }
     }
+
+    /// Reads once, at most `bytes_max` bytes, behind what was received already.
+    pub(crate) async fn read(&mut self, bytes_max: usize) -> Result<(), Refusal> {
+        let before = self.received.len();
+        self.received.resize(before + bytes_max, 0);
+        let place = self.received.get_mut(before..).unwrap_or_default();
+        let count = self.stream.read(place).await;
+        self.received.truncate(before + *count.as_ref().unwrap_or(&0));
+        match count {
+            Ok(0) => Err(Refusal::Closed),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refusal::of(&error)),
+        }
+    }
 }
 
 impl Default for Door {
     /// A door without layers.
     fn default() -> Self {
-        Self { deadline: DEADLINE }
+        Self { deadline: DEADLINE, proxy: None, protocol: Protocol::Mqtt }
     }
 }
 
@@ -48,7 +86,7 @@ impl Door {
     /// Whether there are no layers: clients need no step and no task of their own to get in.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        true
+        self.proxy.is_none() && matches!(self.protocol, Protocol::Mqtt)
     }
 
     /// Takes off the layers.
@@ -66,7 +104,49 @@ impl Door {
             .unwrap_or_else(|_| Err(Refused::new(Refusal::HandshakeTimeout, address)))
     }
 
-    async fn steps(&self, opened: Opened) -> Result<Opened, Refused> {
-        Ok(opened)
+    async fn steps(&self, mut opened: Opened) -> Result<Opened, Refused> {
+        if let Some(sources) = &self.proxy {
+            opened = proxy::accept(opened, sources).await?;
+        }
+        match &self.protocol {
+            Protocol::Mqtt => Ok(opened),
+            Protocol::WebSocket(rules) | Protocol::Auto(rules) => {
+                let first = first(&mut opened).await?;
+                if first == Sniffed::Http {
+                    websocket::accept(opened, rules).await
+                } else if first == Sniffed::Mqtt && matches!(self.protocol, Protocol::Auto(_)) {
+                    Ok(opened)
+                } else {
+                    Err(foreign(first, opened.peer.address))
+                }
+            }
+        }
+    }
+}
+
+/// What the first bytes are instead of what is spoken.
+fn foreign(sniffed: Sniffed, address: Option<SocketAddr>) -> Refused {
+    match sniffed {
+        Sniffed::Tls => Refused::new(Refusal::TlsOnPlain, address),
+        Sniffed::Proxy => Refused::because(
+            Refusal::ProtocolUnknown,
+            address,
+            "they are a PROXY header, which this listener is not configured for",
+        ),
+        Sniffed::Mqtt => {
+            Refused::because(Refusal::ProtocolUnknown, address, "they are MQTT without WebSocket")
+        }
+        Sniffed::Http | Sniffed::Unknown => Refused::new(Refusal::ProtocolUnknown, address),
+    }
+}
+
+/// Reads until it is known what the first bytes belong to.
+async fn first(opened: &mut Opened) -> Result<Sniffed, Refused> {
+    loop {
+        if let Some(sniffed) = sniff(&opened.received) {
+            return Ok(sniffed);
+        }
+        let address = opened.peer.address;
+        opened.read(FIRST_BYTES).await.map_err(|why| Refused::new(why, address))?;
     }
 }

@@ -37,7 +37,7 @@ pub mod unix;
 pub mod websocket;
 
 pub use acceptor::{Acceptor, Bound, Place};
-pub use door::{Door, Opened};
+pub use door::{Door, Opened, Protocol};
 #[cfg(unix)]
 pub use inherited::Inherited;
 pub use peer::{
@@ -46,4 +46,4 @@ pub use peer::{
 pub use range::{InvalidIpRange, IpRange};
 pub use refusal::{Refusal, Refused};
 pub use sniff::{SNIFF_BYTES_MAX, Sniffed, sniff};
-pub use stream::{Layer, Stream};
+pub use stream::{Farewell, Layer, Stream};

@@ -1,6 +1,7 @@
 //! Why a client did not get through a door.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 /// The reasons, each counted by itself.
@@ -127,6 +128,21 @@ refusals! {
     /// The socket failed.
     Io = "socket_failed",
         "the socket failed before the handshake was done";
+}
+
+impl Refusal {
+    /// What a failed read or write of a socket counts as.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        let is_closed = matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::NotConnected
+                | ErrorKind::UnexpectedEof
+        );
+        if is_closed { Self::Closed } else { Self::Io }
+    }
 }
 
 impl fmt::Display for Refusal {

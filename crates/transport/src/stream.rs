@@ -34,6 +34,23 @@ pub enum Stream {
     Layered(Box<dyn Layer>),
 }
 
+/// Why our side closes, for layers that can tell.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Farewell {
+    /// All is done.
+    Done,
+    /// The broker is shutting down, or this listener is.
+    GoingAway,
+    /// The client broke a rule of MQTT.
+    ProtocolError,
+    /// The client may not do what it does, or is to give way.
+    Refused,
+    /// The client sent more than is taken.
+    TooBig,
+    /// The broker cannot go on with it.
+    Failed,
+}
+
 /// A transformation of bytes over another stream. The methods are those of [`Stream`].
 ///
 /// What a layer has to say by itself, an alert or a pong, it writes from within whatever is called next, reading included:
@@ -53,6 +70,9 @@ pub trait Layer: std::fmt::Debug + Send {
 
     /// See [`Stream::poll_flush`].
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// See [`Stream::say`].
+    fn say(&mut self, _farewell: Farewell) {}
 
     /// See [`Stream::poll_shutdown`].
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -146,6 +166,18 @@ impl Stream {
         }
     }
 
+    /// Has the layers that have words for it say why nothing more comes. The first reason counts, and where none was
+    /// given it is [`Farewell::Done`]. What is said is written by [`poll_flush`](Self::poll_flush) or
+    /// [`poll_shutdown`](Self::poll_shutdown), behind which nothing can be written.
+    pub fn say(&mut self, farewell: Farewell) {
+        match self {
+            Self::Tcp(_) => {}
+            #[cfg(unix)]
+            Self::Unix(_) => {}
+            Self::Layered(layer) => layer.say(farewell),
+        }
+    }
+
     /// Flushes, says in each layer's way that nothing more comes, and shuts our side of the socket. The peer may still be
     /// read.
     ///
@@ -168,6 +200,15 @@ impl Stream {
     /// As there.
     pub async fn read(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_read(cx, scratch)).await
+    }
+
+    /// [`poll_shutdown`](Self::poll_shutdown), for a client that is not let through.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_shutdown(cx)).await
     }
 
     /// Writes and flushes all of `bytes`, for what is asked and answered before a client is let through.

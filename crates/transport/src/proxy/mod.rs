@@ -22,12 +22,15 @@
 //!
 //! A header of v1 has at most [`V1_BYTES_MAX`] bytes, as its specification says, one of v2 at most [`V2_BYTES_MAX`].
 
+mod accept;
 mod tlv;
 mod v1;
 mod v2;
 
 use std::net::SocketAddr;
 
+pub use accept::ProxySources;
+pub(crate) use accept::accept;
 pub use v1::V1_BYTES_MAX;
 pub use v2::V2_BYTES_MAX;
 

@@ -27,17 +27,21 @@
 //! - A length in more bytes than it needs is taken: RFC 6455 s5.2 forbids to write it so, and nothing depends on it.
 //! - Extensions are not negotiated, so that reserved bits are errors.
 
+mod accept;
 mod close;
 mod head;
 mod inbound;
 mod outbound;
+mod stream;
 
 use inbound::{Inbound, Step};
 use outbound::Outbound;
 
+pub(crate) use accept::accept;
 pub use close::{CloseCode, FrameViolation};
 pub use head::{CONTROL_BYTES_MAX, FRAME_BYTES_MAX};
 pub use outbound::Outgoing;
+pub use stream::violation;
 
 /// Both directions of one WebSocket connection, on the server's side.
 #[derive(Debug, Default)]
