@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use dunlin_topics::KeyedState;
 use hashbrown::HashMap;
 
 use crate::rights::{InvalidSubject, Rights};
@@ -17,7 +18,8 @@ use crate::subject::Subject;
 #[derive(Debug)]
 pub struct RightsCache {
     rules: Arc<RuleSet>,
-    entries: HashMap<Key, Weak<Rights>>,
+    /// The values of placeholders come from clients, hence the keyed hash.
+    entries: HashMap<Key, Weak<Rights>, KeyedState>,
 }
 
 #[derive(Debug, Eq, Hash, PartialEq)]
@@ -34,7 +36,7 @@ impl RightsCache {
     /// A cache of rights under some rules.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>) -> Self {
-        Self { rules, entries: HashMap::new() }
+        Self { rules, entries: HashMap::default() }
     }
 
     /// The rules in force.

@@ -5,6 +5,8 @@
 //! - [`Rights`] are what the rules come to for one client: may it publish this, subscribe to that, be sent this? Clients that
 //!   have the same rules and values share them through a [`RightsCache`].
 //! - [`parse_rules`] reads a rule set from a file, [`write_rules`] writes it, and [`parse_mosquitto_acl`] reads Mosquitto's.
+//! - [`TokenBucket`], [`EffectiveQuotas`], [`BanList`], [`FlapDetector`] and [`LoginThrottle`] say how much somebody may do, and
+//!   who is not let in for now.
 //! - [`explain`] says why: the answer of the same call that a live broker makes, with the rule that decided and where it
 //!   stands, the values of the placeholders, and every other rule that has to do with it.
 //!
@@ -48,12 +50,14 @@
 //! # Limits
 //!
 //! [`RULES_MAX`] rules in a set, [`RULE_LEVELS_MAX`] levels in a rule's filter, [`RIGHTS_TEXT_BYTES_MAX`] bytes of filters
-//! for one client, [`RightsCache::ENTRIES_MAX`] rights found again.
+//! for one client, [`RightsCache::ENTRIES_MAX`] rights found again, [`BanList::BANS_MAX`] bans, [`FlapDetector::CLIENTS_MAX`]
+//! clients and [`LoginThrottle::ENTRIES_MAX`] addresses remembered; what happens at each is said there.
 
 mod cache;
 mod containment;
 mod explain;
 mod file;
+mod limits;
 mod mosquitto;
 mod nearest;
 mod problem;
@@ -68,6 +72,12 @@ pub use crate::cache::RightsCache;
 pub use crate::containment::{contains, covered_by, overlaps};
 pub use crate::explain::{Answer, Considered, Explanation, Finding, Question, explain};
 pub use crate::file::{RULES_FILE_BYTES_MAX, parse_rules, write_rules};
+pub use crate::limits::{
+    AddressRange, BAN_FILE_BYTES_MAX, Ban, BanList, BanListFull, BanTarget, EffectiveQuotas,
+    FLAP_CONNECTS_MAX, FlapDetector, FlapRule, InvalidAddressRange, Limit, LoginThrottle, Quotas,
+    Rate, Scope, ThrottleRules, Throttled, ThrottledBy, TokenBucket, UnixSeconds, Visitor,
+    parse_bans, write_bans,
+};
 pub use crate::mosquitto::{MosquittoAcl, parse_mosquitto_acl};
 pub use crate::nearest::nearest;
 pub use crate::problem::Problem;

@@ -4,6 +4,7 @@ mod read;
 mod write;
 
 pub use read::parse_rules;
+pub(crate) use write::quoted;
 pub use write::write_rules;
 
 /// The most bytes of a file of rules. A longer one is refused unread.
