@@ -141,6 +141,7 @@ struct Past {
 /// Says how far a long start is.
 #[derive(Debug)]
 struct Progress {
+    doing: &'static str,
     seen: Seen,
     until_look: u64,
     said: Instant,
@@ -156,7 +157,18 @@ struct Seen {
 
 impl Progress {
     fn new() -> Self {
-        Self { seen: Seen::default(), until_look: PROGRESS_STEP, said: Instant::now() }
+        Self {
+            doing: "reading the store",
+            seen: Seen::default(),
+            until_look: PROGRESS_STEP,
+            said: Instant::now(),
+        }
+    }
+
+    /// Something else begins, and is counted anew.
+    fn goes_on(&mut self, doing: &'static str) {
+        self.doing = doing;
+        self.seen = Seen::default();
     }
 
     fn saw(&mut self, count: impl FnOnce(&mut Seen) -> &mut u64) {
@@ -169,7 +181,8 @@ impl Progress {
         if self.said.elapsed() >= PROGRESS_EVERY {
             self.said = Instant::now();
             let Seen { sessions, messages, retained } = self.seen;
-            tracing::info!(event = "restoring", sessions, messages, retained, "reading the store");
+            let doing = self.doing;
+            tracing::info!(event = "restoring", sessions, messages, retained, "{doing}");
         }
     }
 }
@@ -196,8 +209,11 @@ pub(crate) fn restore(
     recovered: Recovered,
     reader: &mut dyn Reader,
 ) -> Result<(), StoreError> {
-    let Recovered { meta, report, sessions, by_number, retained, clock: begun, .. } = recovered;
+    let Recovered {
+        meta, report, sessions, by_number, retained, clock: begun, mut progress, ..
+    } = recovered;
     drop(by_number);
+    progress.goes_on("putting back what was read");
     // A clock that stands before the newest time in the store counts the time down as zero.
     let clock = Clock::now(report.newest);
     let ahead = report.newest.map_or(Duration::ZERO, |newest| newest.since(begun.wall));
@@ -207,6 +223,7 @@ pub(crate) fn restore(
         core.namespace.retained.set_last_number(meta.next_retained.saturating_sub(1));
     }
     for record in retained {
+        progress.saw(|seen| &mut seen.retained);
         let expires_at = record.expires_at.and_then(|at| clock.at(at));
         core.namespace.retained.restore(Retained {
             message: core.own_message(record.message),
@@ -221,6 +238,7 @@ pub(crate) fn restore(
         queued.extend(group(core, found));
     }
     for found in clients {
+        progress.saw(|seen| &mut seen.sessions);
         client(core, found, clock, base);
     }
     for (group, pages) in queued.iter().filter(|(group, _)| !group.is_empty()) {
