@@ -28,6 +28,8 @@ use crate::share::Group;
 
 /// How often a long start says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Changes of one write: of many sessions there may be many.
+const ENTRIES_MAX: usize = 1_024;
 /// Things seen between two looks at the clock.
 const PROGRESS_STEP: u64 = 4_096;
 
@@ -54,6 +56,11 @@ struct Found {
     last_seq: u64,
     /// Messages that it still has to be sent, those seen so far.
     here: u64,
+    /// Places at which nothing stands though they are not done with, as first and last: messages that no level had to keep
+    /// were lost from there.
+    holes: Vec<(u64, u64)>,
+    /// The place up to which holes were looked for.
+    looked_through: u64,
 }
 
 impl Visitor for Recovered {
@@ -68,7 +75,9 @@ impl Visitor for Recovered {
         let last_seq = stored.cursor.next_seq().saturating_sub(1);
         self.by_number.insert(stored.session, self.sessions.len());
         let pages = Pages::new(self.clock.monotonic);
-        self.sessions.push(Found { stored, pages, last_seq, here: 0 });
+        let looked_through = stored.cursor.acknowledged_through();
+        let holes = Vec::new();
+        self.sessions.push(Found { stored, pages, last_seq, here: 0, holes, looked_through });
     }
 
     fn message(&mut self, message: &MessageHeader<'_>) {
@@ -82,6 +91,7 @@ impl Visitor for Recovered {
             let found = self.by_number.get(&target.session);
             if let Some(found) = found.and_then(|index| self.sessions.get_mut(*index)) {
                 found.last_seq = found.last_seq.max(target.seq);
+                found.look_for_holes(target.seq);
                 if found.awaits(target) {
                     found.queue(message, target, left, past);
                 }
@@ -100,6 +110,25 @@ impl Found {
     fn awaits(&self, target: &Target) -> bool {
         let cursor = &self.stored.cursor;
         !cursor.is_acknowledged(target.seq) && !cursor.is_released(target.seq)
+    }
+
+    /// Notes what is empty between the last place seen and this one. Places rise with messages.
+    fn look_for_holes(&mut self, place: u64) {
+        let (first, last) = (self.looked_through + 1, place.saturating_sub(1));
+        self.looked_through = self.looked_through.max(place);
+        if first <= last && !self.stored.cursor.covers(first, last) {
+            self.holes.push((first, last));
+        }
+    }
+
+    /// Nothing can come to a hole any more. Left open, it would stay in the session's cursor for good.
+    fn close_holes(&mut self, entries: &mut Vec<Entry>) {
+        self.look_for_holes(self.stored.cursor.next_seq());
+        let session = self.stored.session;
+        let closed = std::mem::take(&mut self.holes)
+            .into_iter()
+            .map(|(first, last)| Entry::change(Change::Acknowledged { session, first, last }));
+        entries.extend(closed);
     }
 
     fn queue(
@@ -210,7 +239,14 @@ pub(crate) fn restore(
     reader: &mut dyn Reader,
 ) -> Result<(), StoreError> {
     let Recovered {
-        meta, report, sessions, by_number, retained, clock: begun, mut progress, ..
+        meta,
+        report,
+        mut sessions,
+        by_number,
+        retained,
+        clock: begun,
+        mut progress,
+        ..
     } = recovered;
     drop(by_number);
     progress.goes_on("putting back what was read");
@@ -231,6 +267,8 @@ pub(crate) fn restore(
             expires_at,
         });
     }
+    let mut closed = Vec::new();
+    sessions.iter_mut().for_each(|found| found.close_holes(&mut closed));
     let (groups, clients): (Vec<Found>, Vec<Found>) =
         sessions.into_iter().partition(|found| matches!(found.stored.key, SessionKey::Group(_)));
     let mut queued = Vec::new();
@@ -245,6 +283,7 @@ pub(crate) fn restore(
         fill(core, group, pages, reader, clock)?;
     }
     forget_groups_without_members(core, queued.iter().map(|(group, _)| group));
+    submit(core, closed);
     Ok(())
 }
 
@@ -380,7 +419,14 @@ fn forget_groups_without_members<'a>(
     let entries: Vec<Entry> = ended
         .map(|group| Entry::change(Change::SessionEnded { session: group.session_no }))
         .collect();
-    if !entries.is_empty() {
-        core.submit_later(Write::new(core, None, entries));
+    submit(core, entries);
+}
+
+/// Writes what nobody waits for, some at a time.
+fn submit(core: &Arc<Core>, entries: Vec<Entry>) {
+    let mut entries = entries.into_iter().peekable();
+    while entries.peek().is_some() {
+        let some = entries.by_ref().take(ENTRIES_MAX).collect();
+        core.submit_later(Write::new(core, None, some));
     }
 }

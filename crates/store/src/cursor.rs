@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// cursor.acknowledge(5, 5);
 /// assert!(cursor.is_acknowledged(5) && !cursor.is_acknowledged(4));
 /// assert_eq!((cursor.acknowledged_through(), cursor.next_seq()), (2, 6));
+/// assert!(cursor.covers(1, 2) && !cursor.covers(2, 5));
 /// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Cursor {
@@ -63,6 +64,13 @@ impl Cursor {
     pub fn is_acknowledged(&self, seq: u64) -> bool {
         seq <= self.through
             || self.beyond.range(..=seq).next_back().is_some_and(|(_, &last)| seq <= last)
+    }
+
+    /// Whether all places `first..=last` are done with.
+    #[must_use]
+    pub fn covers(&self, first: u64, last: u64) -> bool {
+        last <= self.through
+            || self.beyond.range(..=first).next_back().is_some_and(|(_, &end)| last <= end)
     }
 
     /// Whether PUBREC came in for `seq`, and PUBCOMP not yet.

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use dunlin_broker::Config;
 use dunlin_broker::config::{Durability, DurabilityRule, TopicFilter};
-use dunlin_store::{Batch, Change, Reader, Report, Store, StoreError, Visitor};
+use dunlin_codec::Text;
+use dunlin_store::{
+    Batch, Change, Cursor, MessageHeader, Meta, NamespaceNo, Reader, Report, RetainedRecord, Store,
+    StoreError, StoredSession, Visitor,
+};
 
 use crate::support::*;
 
@@ -184,6 +188,55 @@ async fn memory_waits_for_no_commit_and_survives_nothing(version: Version) {
     durable.expect_nothing().await;
     let mut durable = server.connect(connect(version, "durable").kept()).await;
     assert_eq!(durable.take_messages_for(SILENCE).await, ["1", "2", "3"]);
+}
+
+/// How far each session has come.
+#[derive(Debug, Default)]
+struct Cursors(Vec<Cursor>);
+
+impl Visitor for Cursors {
+    fn meta(&mut self, _: &Meta) {}
+    fn namespace(&mut self, _: NamespaceNo, _: &Text) {}
+    fn session(&mut self, session: StoredSession) {
+        self.0.push(session.cursor);
+    }
+    fn message(&mut self, _: &MessageHeader<'_>) {}
+    fn retained(&mut self, _: RetainedRecord) {}
+}
+
+versions!(places_that_a_crash_left_empty_are_done_with: V3_1_1, V5);
+// The places of messages that were lost stayed open in the cursor of their session, which became longer with each crash and
+// was written anew with each acknowledgement.
+async fn places_that_a_crash_left_empty_are_done_with(version: Version) {
+    let disk = MemoryStore::new();
+    let server = Server::on_with(&disk, with_rules).await;
+    let mut durable = server.connect(connect(version, "durable").kept()).await;
+    durable.subscribe("#", QOS1).await;
+    server.lose(durable).await;
+    let mut publisher = server.connect(connect(version, "publisher")).await;
+    for (topic, payload) in [
+        ("memory/a", "lost 1"),
+        ("fsync/a", "kept 2"),
+        ("memory/a", "lost 3"),
+        ("memory/a", "lost 4"),
+        ("fsync/a", "kept 5"),
+        ("memory/a", "lost 6"),
+    ] {
+        publisher.publish(publish(topic, payload).qos(QOS1)).await;
+    }
+    let image = disk.image();
+    let server = Server::on(&image).await;
+    let mut durable = server.connect(connect(version, "durable").kept()).await;
+    assert_eq!(durable.take_messages(2).await, ["kept 2", "kept 5"]);
+    server.publish(publish("a", "next 6").qos(QOS1)).await;
+    assert_eq!(durable.take_messages(1).await, ["next 6"]);
+    server.disconnect(durable).await;
+    server.shutdown().await;
+    let mut cursors = Cursors::default();
+    image.clone().recover(&mut cursors).expect("a store in memory can be read");
+    let mut done = Cursor::default();
+    done.acknowledge(1, 6);
+    assert_eq!(cursors.0, [done]);
 }
 
 versions!(os_and_fsync_wait_for_the_commit: V3_1, V3_1_1, V5);
