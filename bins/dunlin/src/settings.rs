@@ -278,6 +278,7 @@ mod tests {
         assert_eq!(keys(SYS), fields(&SysConfig::default()));
         let mut listener = fields(&ListenerConfig::default());
         assert!(listener.remove("name"), "the name is the section's");
+        assert!(listener.remove("authentication"), "the program has no authenticators to name");
         assert_eq!(keys(LISTENER), listener);
     }
 

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::allowed::Allowed;
 use crate::budget::{Budget, Charge, Pressure};
+use crate::chain::Authenticators;
 use crate::config::Config;
 use crate::drops;
 use crate::fanout::{Routed, Source, Staging, expires_at};
@@ -31,7 +32,6 @@ use crate::mailbox::{Mailbox, Notice};
 use crate::metrics::{Counters, DropReason, Metrics, add, shift, sub};
 use crate::pager::Pager;
 use crate::persist::{Entry, Write, record};
-use crate::policy::Authenticator;
 use crate::queue::Drops;
 use crate::registry::Registry;
 use crate::retained::{Kept, RetainedSet};
@@ -57,7 +57,7 @@ pub(crate) struct Core {
     pub(crate) namespace: Namespace,
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) interests: Interests,
-    pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    pub(crate) authenticators: Authenticators,
     pub(crate) committer: Committer<Write>,
     /// Writes that the committer had no room for and nobody can hold: handed in first, in their order.
     pub(crate) backlog: Backlog,

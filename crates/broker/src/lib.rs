@@ -49,6 +49,7 @@ mod allowed;
 mod attach;
 mod budget;
 mod buffers;
+mod chain;
 mod chunks;
 mod clock;
 pub mod config;
@@ -95,7 +96,9 @@ pub use end::{ConnectionEnd, EndReason};
 pub use hooks::{Client, Hooks, Interests, NoHooks};
 pub use local::{PublishError, Received, SubscribeError, SubscribeOptions, Subscription};
 pub use metrics::{DropReason, Metrics};
-pub use policy::{AuthRequest, Authenticator, BoxFuture, Decision, Identity, Step};
+pub use policy::{
+    AuthRequest, Authenticator, BoxFuture, Decision, Identity, Login, LoginGuard, Step,
+};
 pub use reload::{
     AboveLimit, ChangedListener, ChangedSetting, Clients, LimitExceeded, ListenerChange,
     ReloadReport,

@@ -219,8 +219,14 @@ counters! {
     store_times_full,
     /// Messages held now, until the store has room for them.
     store_held_messages,
-    /// Panics in hooks; each ended one connection.
+    /// Panics in hooks, authenticators and guards of logins; each ended one connection.
     hook_panics,
+    /// Logins that an authenticator refused, or that none had an answer for.
+    logins_refused,
+    /// Logins that a guard refused before an authenticator was asked.
+    logins_not_admitted,
+    /// Logins refused because the authenticators took longer than `hook_deadline`.
+    logins_late,
 }
 
 impl Counters {

@@ -5,7 +5,6 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -140,39 +139,34 @@ pub struct Step {
     pub request: AuthRequest,
 }
 
-/// Asks each authenticator in turn.
-pub(crate) async fn authenticate(
-    chain: &[Arc<dyn Authenticator>],
-    allow_anonymous: bool,
-    request: AuthRequest,
-) -> Decision {
-    let mut request = request;
-    for authenticator in chain {
-        let step = authenticator.authenticate(request).await;
-        match step.decision {
-            Decision::PassOn => request = step.request,
-            decided @ (Decision::Accept { .. }
-            | Decision::Refuse(_)
-            | Decision::Continue { .. }) => return decided,
-        }
-    }
-    without_authenticator(allow_anonymous, &request)
+/// What came of a login.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    /// What the client showed. An authenticator that found the user's name in Authentication Data has put it there as User
+    /// Name.
+    pub request: &'a AuthRequest,
+    /// The name of the authenticator that had the answer; empty if none had.
+    pub by: &'a str,
+    /// Who the client is, or what it is told instead.
+    pub outcome: Result<&'a Identity, ReasonCode>,
 }
 
-/// What holds where no authenticator had an answer.
-fn without_authenticator(allow_anonymous: bool, request: &AuthRequest) -> Decision {
-    // [MQTT-4.12.0-1] An authentication method nobody supports is refused.
-    if request.method.is_some() {
-        return Decision::Refuse(ReasonCode::BadAuthenticationMethod);
+/// What looks at logins from outside: a throttle, a list of banned addresses, a log of those refused.
+///
+/// Both methods run on the connection's task and have to answer at once.
+pub trait LoginGuard: Send + Sync + 'static {
+    /// A client has sent CONNECT, and no authenticator was asked yet. An error refuses it with that reason: no authenticator
+    /// is asked, and nobody is told of it.
+    ///
+    /// # Errors
+    ///
+    /// The reason code that the client gets.
+    fn admit(&self, request: &AuthRequest) -> Result<(), ReasonCode> {
+        let _ = request;
+        Ok(())
     }
-    if allow_anonymous {
-        // A name that nobody checked is no identity: it is kept as what it is, something the client says.
-        let said = request.user_name.iter().map(|name| ("user_name".to_owned(), name.clone()));
-        let identity = Identity { attributes: said.collect(), ..Identity::anonymous() };
-        return Decision::Accept { identity, data: None };
-    }
-    if request.user_name.is_some() || request.password.is_some() {
-        return Decision::Refuse(ReasonCode::BadUserNameOrPassword);
-    }
-    Decision::Refuse(ReasonCode::NotAuthorized)
+
+    /// A client was judged, at CONNECT or when it proved itself anew.
+    fn judged(&self, login: &Login<'_>);
 }

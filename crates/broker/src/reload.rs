@@ -11,7 +11,7 @@ use crate::core::Core;
 use crate::end::EndReason;
 use crate::listen::{Change, Listeners, Places};
 use crate::queue::Drops;
-use crate::server::{Broker, ServerError, check_protection};
+use crate::server::{Broker, ServerError};
 
 /// Clients that a report names; further ones are counted only.
 const NAMES_MAX: usize = 1_000;
@@ -158,7 +158,7 @@ impl Broker {
 
     fn check(&self, config: &Config) -> Result<(), ServerError> {
         config.check()?;
-        check_protection(config, !self.core.authenticators.is_empty())?;
+        self.core.authenticators.check(config)?;
         if self.core.is_closing() { Err(ServerError::Closing) } else { Ok(()) }
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::allowed::Allowed;
 use crate::budget::Budget;
+use crate::chain::Authenticators;
 use crate::config::{Config, InvalidConfig, ListenerConfig};
 use crate::core::{Core, Namespace};
 use crate::end::EndReason;
@@ -31,7 +32,7 @@ use crate::listen::{self, Listeners, RefusalLog};
 use crate::local::{self, PublishError, SubscribeError, SubscribeOptions, Subscription};
 use crate::metrics::{Counters, DropReason, Metrics};
 use crate::pager::Pager;
-use crate::policy::Authenticator;
+use crate::policy::{Authenticator, LoginGuard};
 use crate::recovery;
 use crate::registry::Registry;
 use crate::retained::RetainedSet;
@@ -89,7 +90,7 @@ pub struct Builder {
     store: Option<Box<dyn Store>>,
     store_niceness: i32,
     hooks: Arc<dyn Hooks>,
-    authenticators: Vec<Arc<dyn Authenticator>>,
+    authenticators: Authenticators,
 }
 
 impl fmt::Debug for Builder {
@@ -145,10 +146,29 @@ impl Builder {
         self
     }
 
-    /// Asks this authenticator, after those added before.
+    /// Asks this authenticator, after those added before, on every listener that does not name the ones it asks
+    /// ([`ListenerConfig::authentication`]).
     #[must_use]
-    pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
-        self.authenticators.push(authenticator);
+    pub fn authenticator(self, authenticator: Arc<dyn Authenticator>) -> Self {
+        self.named_authenticator("", authenticator)
+    }
+
+    /// The same under a name, by which listeners ask for it and logs speak of it. Of two with one name, listeners mean the
+    /// first.
+    #[must_use]
+    pub fn named_authenticator(
+        mut self,
+        name: &str,
+        authenticator: Arc<dyn Authenticator>,
+    ) -> Self {
+        self.authenticators.add(name, authenticator);
+        self
+    }
+
+    /// Lets this look at every login on every listener, after those added before.
+    #[must_use]
+    pub fn login_guard(mut self, guard: Arc<dyn LoginGuard>) -> Self {
+        self.authenticators.add_guard(guard);
         self
     }
 
@@ -161,7 +181,7 @@ impl Builder {
     pub async fn start(self) -> Result<Broker, ServerError> {
         let Self { mut config, store, store_niceness, hooks, authenticators } = self;
         config.check()?;
-        check_protection(&config, !authenticators.is_empty())?;
+        authenticators.check(&config)?;
         let before_connect =
             config.limits.packet_bytes_max_before_connect.min(config.limits.packet_bytes_max);
         config.limits.packet_bytes_max_before_connect = before_connect;
@@ -197,23 +217,10 @@ impl Builder {
     }
 }
 
-/// A listener that others can reach must say whom it lets in.
-pub(crate) fn check_protection(config: &Config, authenticated: bool) -> Result<(), ServerError> {
-    let open = |listener: &&ListenerConfig| {
-        !listener.is_loopback() && !listener.allow_anonymous && !authenticated
-    };
-    match config.listeners.iter().find(open) {
-        Some(listener) => {
-            Err(ServerError::Unprotected { name: listener.name.clone(), address: listener.address })
-        }
-        None => Ok(()),
-    }
-}
-
 fn core(
     config: Config,
     hooks: Arc<dyn Hooks>,
-    authenticators: Vec<Arc<dyn Authenticator>>,
+    authenticators: Authenticators,
     committer: Committer<crate::persist::Write>,
     pager: Pager,
     closing: watch::Sender<bool>,
@@ -276,7 +283,7 @@ impl Broker {
             store: None,
             store_niceness: 0,
             hooks: Arc::new(NoHooks),
-            authenticators: Vec::new(),
+            authenticators: Authenticators::default(),
         }
     }
 

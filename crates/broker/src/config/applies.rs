@@ -99,6 +99,7 @@ table! { BROKER: Config {
 table! { LISTENER: ListenerConfig {
     "address" Live address,
     "allow_anonymous" NewConnections allow_anonymous,
+    "authentication" NewConnections authentication,
     "versions" NewConnections versions,
     "maximum_qos" NewConnections maximum_qos,
     "retain_available" NewConnections retain_available,

@@ -58,7 +58,7 @@ pub struct Limits {
     pub shutdown_drain_max: Duration,
     /// How long accepting pauses when the process has no descriptor left.
     pub accept_pause: Duration,
-    /// How long an asynchronous hook may take to answer. Then the answer is no.
+    /// How long an asynchronous hook may take to answer, or all authenticators of a listener together. Then the answer is no.
     pub hook_deadline: Duration,
 
     // ---- Flow ----

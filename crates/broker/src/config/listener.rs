@@ -20,6 +20,9 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// Whether a client may connect without credentials. By default only where the address is a loopback one.
     pub allow_anonymous: bool,
+    /// The names of the authenticators that are asked about a client, in this order; see
+    /// [`Builder::named_authenticator`](crate::Builder::named_authenticator). None: all, in the order in which they were added.
+    pub authentication: Option<Vec<String>>,
     /// The protocol versions served. Others are refused with "unsupported protocol version".
     pub versions: AcceptedVersions,
     /// The highest QoS of a PUBLISH from a client, and granted to a subscription.
@@ -51,6 +54,7 @@ impl ListenerConfig {
             name: name.into(),
             address,
             allow_anonymous: is_loopback(address.ip()),
+            authentication: None,
             versions: AcceptedVersions::default(),
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,

@@ -18,7 +18,7 @@ use crate::fanout::Staging;
 use crate::hooks::{Client, Guarded};
 use crate::listen::Places;
 use crate::metrics::add;
-use crate::policy::{AuthRequest, BoxFuture, Decision, Identity, authenticate};
+use crate::policy::{AuthRequest, BoxFuture, Decision, Identity};
 use crate::share::Group;
 
 use super::Driver;
@@ -141,9 +141,11 @@ impl Driver {
             state: auth_state,
         };
         let core = Arc::clone(&self.core);
-        let allow_anonymous = self.listener.allow_anonymous;
+        let listener = Arc::clone(&self.listener);
         self.pending = Some(Box::new(Pending::Authenticate(Box::pin(async move {
-            authenticate(&core.authenticators, allow_anonymous, request).await
+            let deadline = core.config().limits.hook_deadline;
+            let allow_anonymous = listener.allow_anonymous;
+            listener.chain.judge(&core.counters, deadline, allow_anonymous, request).await
         }))));
     }
 
@@ -272,7 +274,7 @@ impl Driver {
         // Who it is matters from here on to hooks and to authenticators only.
         let interests = self.core.interests;
         let hooked = interests.publish || interests.subscribe || interests.deliver;
-        if !hooked && self.core.authenticators.is_empty() {
+        if !hooked && self.listener.chain.is_empty() {
             self.client = None;
         }
         let replays = mailbox.take_replays();

@@ -14,6 +14,7 @@ use dunlin_session::{Capabilities, ReservedTopicPolicy, SessionExpiry};
 use dunlin_store::Durability;
 use dunlin_transport::Door;
 
+use crate::chain::Chain;
 use crate::config::{Config, ListenerConfig, SysPublish};
 
 pub(crate) use entering::{RefusalLog, turns};
@@ -24,6 +25,8 @@ pub(crate) use places::Places;
 pub(crate) struct Listener {
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) allow_anonymous: bool,
+    /// Who says who a client is.
+    pub(crate) chain: Chain,
     /// What an acknowledgement promises here, where it is not as everywhere.
     pub(crate) durability: Option<Durability>,
     /// What lies between the socket and MQTT.
@@ -42,11 +45,13 @@ impl Listener {
     pub(crate) fn new(
         config: &Config,
         listener: &ListenerConfig,
+        chain: Chain,
         places: Arc<Places>,
     ) -> Arc<Self> {
         Arc::new(Self {
             capabilities: Arc::new(capabilities(config, listener)),
             allow_anonymous: listener.allow_anonymous,
+            chain,
             durability: listener.durability,
             door: Door::default(),
             places,

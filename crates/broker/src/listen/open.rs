@@ -136,7 +136,8 @@ impl Listeners {
                     Places::new(self.last_number, listener)
                 }
             };
-            let offered = Listener::new(config, listener, Arc::clone(&places));
+            let chain = core.authenticators.chain(listener);
+            let offered = Listener::new(config, listener, chain, Arc::clone(&places));
             places.set_limits(listener);
             self.open.push(match (socket, old) {
                 (Some((socket, accepting)), _) => {

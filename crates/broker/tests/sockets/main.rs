@@ -24,6 +24,7 @@ mod keep_alive;
 mod levels;
 mod limits;
 mod listeners;
+mod login_guards;
 mod overflow;
 mod paging;
 mod progress;
