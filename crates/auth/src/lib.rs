@@ -7,6 +7,10 @@
 //! What an installation keeps secret, such as a key or the password of a database, is given as a [`SecretSource`]: a
 //! configuration then says where the secret is, and not what it is.
 
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod secret;
 
 pub use secret::{SECRET_BYTES_MAX, Secret, SecretError, SecretSource};
