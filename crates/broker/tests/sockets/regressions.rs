@@ -223,7 +223,7 @@ async fn a_publish_before_disconnect_waits_for_a_full_committer() {
     let mut bytes = publisher.encoded(publish("a", "3").qos(QOS2).id(1));
     bytes.extend(publisher.encoded(disconnect(ReasonCode::Success)));
     publisher.send_bytes(&bytes).await;
-    server.lose(publisher).await;
+    server.clients_connected(3).await;
     disk.faults().release();
 
     let mut publisher = server.connect(connect(Version::V5, "publisher").kept()).await;
