@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import pathlib
 import shutil
@@ -21,6 +22,7 @@ RECOVER_SECS = 20
 # How long the committer may stand still, and how much later it may be seen.
 STALL_SECS = 30
 LATE_SECS = 15
+BACKUPS = 5
 
 
 class Skipped(BaseException):
@@ -39,6 +41,7 @@ def all_checks(binary, folder):
         ("disk full: a small file system", full_file_system),
         ("disk full: a start on a full disk", start_on_full_disk),
         ("store.max_bytes", max_bytes),
+        ("backup while messages come", backup_under_load),
     ]
     for name, check in checks:
         yield name, lambda check=check: check(binary, folder)
@@ -317,6 +320,35 @@ def start_on_full_disk(binary, folder):
         sender.connect()
         again = until_accepted(broker, sender, 600_000)
         equal(set(again) <= set(drain(broker)), True)
+
+
+def backup_under_load(binary, folder):
+    """A copy holds all that was acknowledged before it was begun, and of what came meanwhile a beginning without gaps."""
+    home = emptied(folder / "backup")
+    with broker_in(binary, home / "original") as broker:
+        broker.start()
+        subscribe(broker)
+        sender = Sender(broker.port, window=50)
+        sender.connect()
+        numbers = iter(range(1, 1_000_000))
+        for number in range(BACKUPS):
+            sender.send_numbers(itertools.islice(numbers, 2000))
+            sender.settle()
+            before = len(sender.accepted)
+            command = [broker.binary, "store", "backup", home / f"copy-{number}" / "data", "--data-dir", broker.data]
+            copying = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            while copying.poll() is None:
+                sender.send_numbers(itertools.islice(numbers, 50))
+            sender.settle()
+            words = copying.stdout.read()
+            equal((copying.returncode, words.rstrip().endswith("read once more and sound")), (0, True))
+            with broker_in(binary, home / f"copy-{number}") as copy:
+                copy.start()
+                found = drain(copy)
+                equal(found, list(range(1, len(found) + 1)))
+                if not before <= len(found) <= len(sender.accepted):
+                    raise AssertionError(f"{len(found)} messages in a copy that was begun after {before} of {len(sender.accepted)}")
+        equal(drain(broker), sender.accepted)
 
 
 def database(broker):
