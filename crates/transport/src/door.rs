@@ -1,6 +1,8 @@
 //! The layers of one listener, in the order in which they are taken off.
 
 use std::net::SocketAddr;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::UpgradeRules;
@@ -9,6 +11,8 @@ use crate::proxy::{self, ProxySources};
 use crate::refusal::{Refusal, Refused};
 use crate::sniff::{Sniffed, sniff};
 use crate::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::tls::{self, Tls};
 use crate::websocket;
 
 /// How long all handshakes of one client may take together, unless told otherwise.
@@ -26,6 +30,9 @@ pub struct Door {
     pub deadline: Duration,
     /// Set if each connection begins with a PROXY header, and then who may send one.
     pub proxy: Option<ProxySources>,
+    /// Set if TLS is spoken.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<Tls>>,
     /// What is spoken within TLS, or without it.
     pub protocol: Protocol,
 }
@@ -78,7 +85,13 @@ impl Opened {
 impl Default for Door {
     /// A door without layers.
     fn default() -> Self {
-        Self { deadline: DEADLINE, proxy: None, protocol: Protocol::Mqtt }
+        Self {
+            deadline: DEADLINE,
+            proxy: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            protocol: Protocol::Mqtt,
+        }
     }
 }
 
@@ -86,7 +99,11 @@ impl Door {
     /// Whether there are no layers: clients need no step and no task of their own to get in.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        self.proxy.is_none() && matches!(self.protocol, Protocol::Mqtt)
+        #[cfg(feature = "tls")]
+        let has_tls = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let has_tls = false;
+        !has_tls && self.proxy.is_none() && matches!(self.protocol, Protocol::Mqtt)
     }
 
     /// Takes off the layers.
@@ -107,6 +124,10 @@ impl Door {
     async fn steps(&self, mut opened: Opened) -> Result<Opened, Refused> {
         if let Some(sources) = &self.proxy {
             opened = proxy::accept(opened, sources).await?;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            opened = tls::accept(opened, tls).await?;
         }
         match &self.protocol {
             Protocol::Mqtt => Ok(opened),

@@ -32,6 +32,8 @@ mod refusal;
 mod sniff;
 mod stream;
 pub mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(unix)]
 pub mod unix;
 pub mod websocket;
