@@ -16,6 +16,8 @@ use crate::door::Opened;
 use crate::peer::Peer;
 #[cfg(unix)]
 use crate::peer::{Credentials, Transport};
+#[cfg(feature = "quic")]
+use crate::quic;
 use crate::stream::Stream;
 #[cfg(unix)]
 use crate::unix::SocketFile;
@@ -28,6 +30,9 @@ pub enum Bound {
     /// A Unix socket, with its file if it is ours to remove.
     #[cfg(unix)]
     Unix(StdUnixListener, Option<SocketFile>),
+    /// Of UDP, for QUIC.
+    #[cfg(feature = "quic")]
+    Quic(std::net::UdpSocket),
 }
 
 /// Where clients connect.
@@ -76,6 +81,8 @@ impl Bound {
                 let address = socket.local_addr()?;
                 Ok(Place::Path(address.as_pathname().map(Into::into).unwrap_or_default()))
             }
+            #[cfg(feature = "quic")]
+            Self::Quic(socket) => Ok(Place::Address(socket.local_addr()?)),
         }
     }
 
@@ -89,6 +96,8 @@ impl Bound {
             Self::Tcp(socket) => Kind::Tcp(TcpListener::from_std(socket)?),
             #[cfg(unix)]
             Self::Unix(socket, file) => Kind::Unix(UnixListener::from_std(socket)?, file),
+            #[cfg(feature = "quic")]
+            Self::Quic(socket) => Kind::Quic(quic::Endpoint::new(socket)?),
         };
         Ok(Acceptor { kind })
     }
@@ -106,6 +115,8 @@ enum Kind {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(UnixListener, #[expect(dead_code, reason = "held to be dropped")] Option<SocketFile>),
+    #[cfg(feature = "quic")]
+    Quic(quic::Endpoint),
 }
 
 impl Acceptor {
@@ -130,6 +141,8 @@ impl Acceptor {
                 }
                 Ok(Opened::new(Stream::Unix(socket), peer))
             }
+            #[cfg(feature = "quic")]
+            Kind::Quic(endpoint) => endpoint.accept().await,
         }
     }
 }

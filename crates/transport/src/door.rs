@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::http::UpgradeRules;
 use crate::peer::Peer;
 use crate::proxy::{self, ProxySources};
+#[cfg(feature = "quic")]
+use crate::quic::{self, QuicOptions};
 use crate::refusal::{Refusal, Refused};
 use crate::sniff::{Sniffed, sniff};
 use crate::stream::Stream;
@@ -33,6 +35,9 @@ pub struct Door {
     /// Set if TLS is spoken.
     #[cfg(feature = "tls")]
     pub tls: Option<Arc<Tls>>,
+    /// How QUIC is spoken with clients that come by it. They need `tls`, and no other layer.
+    #[cfg(feature = "quic")]
+    pub quic: QuicOptions,
     /// What is spoken within TLS, or without it.
     pub protocol: Protocol,
 }
@@ -90,6 +95,8 @@ impl Default for Door {
             proxy: None,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "quic")]
+            quic: QuicOptions::default(),
             protocol: Protocol::Mqtt,
         }
     }
@@ -122,6 +129,13 @@ impl Door {
     }
 
     async fn steps(&self, mut opened: Opened) -> Result<Opened, Refused> {
+        #[cfg(feature = "quic")]
+        if matches!(opened.stream, Stream::Quic(_)) {
+            return match &self.tls {
+                Some(tls) => quic::accept(opened, tls, &self.quic).await,
+                None => Err(Refused::new(Refusal::ProtocolUnknown, opened.peer.address)),
+            };
+        }
         if let Some(sources) = &self.proxy {
             opened = proxy::accept(opened, sources).await?;
         }

@@ -42,11 +42,11 @@ impl Inherited {
         self.names.iter().map(String::as_str).filter(|name| !name.is_empty())
     }
 
-    /// Takes all sockets of this name, of TCP or Unix sockets.
+    /// Takes all sockets of this name: of TCP, Unix sockets, and of UDP for QUIC.
     ///
     /// # Errors
     ///
-    /// If a descriptor is neither, or nobody listens on it; [`NotFound`](io::ErrorKind::NotFound) if there is no socket of
+    /// If a descriptor is none of these, or nobody listens on it; [`NotFound`](io::ErrorKind::NotFound) if there is no socket of
     /// this name.
     pub fn take(&mut self, name: &str) -> io::Result<Vec<Bound>> {
         let mut taken = Vec::new();
@@ -70,24 +70,28 @@ fn nothing(name: &str) -> io::Error {
 
 fn take(sockets: &mut ListenFd, index: usize) -> io::Result<Option<Bound>> {
     if let Ok(socket) = sockets.take_tcp_listener(index) {
-        return socket.map(|socket| listening(Bound::Tcp(socket))).transpose();
+        let Some(socket) = socket else { return Ok(None) };
+        listening(SockRef::from(&socket))?;
+        return Ok(Some(Bound::Tcp(socket)));
     }
-    let socket = sockets.take_unix_listener(index)?;
+    #[cfg(feature = "quic")]
+    if let Ok(socket) = sockets.take_udp_socket(index) {
+        let Some(socket) = socket else { return Ok(None) };
+        socket.set_nonblocking(true)?;
+        return Ok(Some(Bound::Quic(socket)));
+    }
+    let Some(socket) = sockets.take_unix_listener(index)? else { return Ok(None) };
+    listening(SockRef::from(&socket))?;
     // The file is the manager's.
-    socket.map(|socket| listening(Bound::Unix(socket, None))).transpose()
+    Ok(Some(Bound::Unix(socket, None)))
 }
 
-fn listening(bound: Bound) -> io::Result<Bound> {
-    let socket = match &bound {
-        Bound::Tcp(socket) => SockRef::from(socket),
-        Bound::Unix(socket, _) => SockRef::from(socket),
-    };
+fn listening(socket: SockRef<'_>) -> io::Result<()> {
     if !socket.is_listener()? {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "a socket that was handed over does not listen",
         ));
     }
-    socket.set_nonblocking(true)?;
-    Ok(bound)
+    socket.set_nonblocking(true)
 }

@@ -27,6 +27,8 @@ pub mod http;
 mod inherited;
 mod peer;
 pub mod proxy;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod range;
 mod refusal;
 mod sniff;

@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+#[cfg(feature = "quic")]
+use crate::quic::QuicStream;
+
 /// A stream of plain bytes, owned by one task.
 ///
 /// Reads go into memory that is the caller's, so that an idle stream owns none. Writes are tried first and registered for
@@ -30,6 +33,9 @@ pub enum Stream {
     /// A Unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
+    /// The stream of a QUIC connection.
+    #[cfg(feature = "quic")]
+    Quic(Box<QuicStream>),
     /// Anything that transforms the bytes, or has no socket of its own.
     Layered(Box<dyn Layer>),
 }
@@ -97,6 +103,8 @@ impl Stream {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
             #[cfg(unix)]
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+            #[cfg(feature = "quic")]
+            Self::Quic(layer) => return layer.poll_read(cx, scratch),
             Self::Layered(layer) => return layer.poll_read(cx, scratch),
         };
         ready!(polled)?;
@@ -114,6 +122,8 @@ impl Stream {
             Self::Tcp(socket) => (&*SockRef::from(&*socket)).read(scratch),
             #[cfg(unix)]
             Self::Unix(socket) => (&*SockRef::from(&*socket)).read(scratch),
+            #[cfg(feature = "quic")]
+            Self::Quic(layer) => layer.read_now(scratch),
             Self::Layered(layer) => layer.read_now(scratch),
         }
     }
@@ -132,6 +142,8 @@ impl Stream {
             Self::Tcp(socket) => socket.try_write_vectored(slices),
             #[cfg(unix)]
             Self::Unix(socket) => socket.try_write_vectored(slices),
+            #[cfg(feature = "quic")]
+            Self::Quic(layer) => layer.try_write_vectored(slices),
             Self::Layered(layer) => layer.try_write_vectored(slices),
         }
     }
@@ -147,6 +159,8 @@ impl Stream {
             Self::Tcp(socket) => socket.poll_write_ready(cx),
             #[cfg(unix)]
             Self::Unix(socket) => socket.poll_write_ready(cx),
+            #[cfg(feature = "quic")]
+            Self::Quic(layer) => layer.poll_write_ready(cx),
             Self::Layered(layer) => layer.poll_write_ready(cx),
         }
     }
@@ -162,6 +176,8 @@ impl Stream {
             Self::Tcp(_) => Poll::Ready(Ok(())),
             #[cfg(unix)]
             Self::Unix(_) => Poll::Ready(Ok(())),
+            #[cfg(feature = "quic")]
+            Self::Quic(layer) => layer.poll_flush(cx),
             Self::Layered(layer) => layer.poll_flush(cx),
         }
     }
@@ -174,6 +190,8 @@ impl Stream {
             Self::Tcp(_) => {}
             #[cfg(unix)]
             Self::Unix(_) => {}
+            #[cfg(feature = "quic")]
+            Self::Quic(layer) => layer.say(farewell),
             Self::Layered(layer) => layer.say(farewell),
         }
     }
@@ -189,6 +207,8 @@ impl Stream {
             Self::Tcp(socket) => Poll::Ready(SockRef::from(&*socket).shutdown(Shutdown::Write)),
             #[cfg(unix)]
             Self::Unix(socket) => Poll::Ready(SockRef::from(&*socket).shutdown(Shutdown::Write)),
+            #[cfg(feature = "quic")]
+            Self::Quic(layer) => layer.poll_shutdown(cx),
             Self::Layered(layer) => layer.poll_shutdown(cx),
         }
     }

@@ -2,10 +2,11 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{
     AlertDescription, CertificateError, CipherSuite, CommonState, Error, HandshakeKind,
@@ -36,20 +37,15 @@ pub(crate) async fn accept(opened: Opened, tls: &Tls) -> Result<Opened, Refused>
     let loaded = tls.current();
     let address = peer.address;
     let machine = UnbufferedServerConnection::new(Arc::clone(loaded.config()))
-        .map_err(|error| refusal_of(&error, &peer))?;
+        .map_err(|error| refusal_of(&error, address))?;
     let mut session = Session::new(stream, machine, received);
     let mut asked_for = None;
     await_tls(&mut session, &peer).await?;
     loop {
-        let advanced = {
-            // Whoever signs or verifies holds a worker that long.
-            let _turn = tls.turn.acquire().await;
-            let advanced = session.advance();
-            asked_for = sni::take_asked_for().or(asked_for);
-            advanced
-        };
+        let advanced = session.advance();
+        asked_for = sni::take_asked_for().or(asked_for);
         if let Err(error) = advanced {
-            let refused = refusal_of(&error, &peer);
+            let refused = refusal_of(&error, address);
             part(session).await;
             return Err(refused);
         }
@@ -63,8 +59,16 @@ pub(crate) async fn accept(opened: Opened, tls: &Tls) -> Result<Opened, Refused>
         read(&mut session, &peer).await?;
     }
     learn(session.machine(), asked_for, &mut peer);
-    if let Err(error) = judge_again(session.machine(), &loaded, tls.options.client_certificates) {
-        let refused = refusal_of(&error, &peer);
+    let machine = session.machine();
+    let judged = match machine.handshake_kind() {
+        Some(HandshakeKind::Resumed) => {
+            let chain = machine.peer_certificates().unwrap_or_default();
+            loaded.judge_again(chain, tls.options.client_certificates)
+        }
+        Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) | None => Ok(()),
+    };
+    if let Err(error) = judged {
+        let refused = refusal_of(&error, address);
         part(session).await;
         return Err(refused);
     }
@@ -135,27 +139,26 @@ fn learn(machine: &CommonState, asked_for: Option<Box<str>>, peer: &mut Peer) {
     });
 }
 
-/// A ticket carries the certificate that was judged when the ticket was given. Since then it may have expired or been
-/// revoked, or the authorities may be others.
-fn judge_again(
-    machine: &CommonState,
-    loaded: &Loaded,
-    wanted: ClientCertificates,
-) -> Result<(), Error> {
-    let Some(verifier) = loaded.verifier() else { return Ok(()) };
-    if machine.handshake_kind() != Some(HandshakeKind::Resumed) {
-        return Ok(());
-    }
-    match machine.peer_certificates().and_then(|chain| chain.split_first()) {
-        Some((first, others)) => {
-            verifier.verify_client_cert(first, others, UnixTime::now()).map(|_| ())
+impl Loaded {
+    /// A ticket carries the certificate that was judged when the ticket was given. Since then it may have expired or been
+    /// revoked, or the authorities may be others.
+    pub(crate) fn judge_again(
+        &self,
+        chain: &[CertificateDer<'_>],
+        wanted: ClientCertificates,
+    ) -> Result<(), Error> {
+        let Some(verifier) = &self.verifier else { return Ok(()) };
+        match chain.split_first() {
+            Some((first, others)) => {
+                verifier.verify_client_cert(first, others, UnixTime::now()).map(|_| ())
+            }
+            None if wanted == ClientCertificates::Required => Err(Error::NoCertificatesPresented),
+            None => Ok(()),
         }
-        None if wanted == ClientCertificates::Required => Err(Error::NoCertificatesPresented),
-        None => Ok(()),
     }
 }
 
-pub(crate) const fn version_name(version: Option<ProtocolVersion>) -> &'static str {
+const fn version_name(version: Option<ProtocolVersion>) -> &'static str {
     match version {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -176,8 +179,7 @@ fn cipher_name(suite: CipherSuite) -> &'static str {
 
 /// The reason that an error of the handshake is counted as.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all other errors are of one kind")]
-pub(crate) fn refusal_of(error: &Error, peer: &Peer) -> Refused {
-    let address = peer.address;
+pub(crate) fn refusal_of(error: &Error, address: Option<SocketAddr>) -> Refused {
     let why = match error {
         Error::NoCertificatesPresented => Refusal::CertificateMissing,
         Error::NoApplicationProtocol => Refusal::TlsAlpn,

@@ -25,12 +25,15 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use tokio::sync::Semaphore;
 
 use files::Stamp;
 
 pub use files::{TlsError, TlsFault};
 pub(crate) use handshake::accept;
+#[cfg(feature = "quic")]
+pub(crate) use handshake::refusal_of;
+#[cfg(feature = "quic")]
+pub(crate) use identity::certificate;
 pub use watch::Reload;
 
 /// The protocol name of MQTT in ALPN, as the register of IANA has it.
@@ -164,15 +167,13 @@ impl Expiry {
     }
 }
 
-/// The TLS of one listener. Its files may change under it: [`reload`](Self::reload) takes them anew for whoever comes from
+/// The TLS of one listener. A handshake computes for up to a few milliseconds each time it is polled; who polls it decides how
+/// many do at once. Its files may change under it: [`reload`](Self::reload) takes them anew for whoever comes from
 /// then on, and whoever is in stays.
 pub struct Tls {
     options: TlsOptions,
     current: RwLock<Arc<Loaded>>,
     ticketer: Option<Arc<dyn ProducesTickets>>,
-    /// Who may compute its handshake now. Signing takes a worker for up to a few milliseconds, so that others have to find
-    /// a worker free meanwhile: a storm of handshakes holds half of them at the most.
-    turn: Semaphore,
 }
 
 /// What was made of the files.
@@ -202,13 +203,7 @@ impl Tls {
             false => None,
         };
         let loaded = Loaded::read(&options, ticketer.as_ref())?;
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            options,
-            current: RwLock::new(Arc::new(loaded)),
-            ticketer,
-            turn: Semaphore::new((workers / 2).max(1)),
-        })
+        Ok(Self { options, current: RwLock::new(Arc::new(loaded)), ticketer })
     }
 
     /// Reads all files again, in the calling thread, and uses them for whoever comes from now on.
@@ -280,10 +275,6 @@ impl Loaded {
 
     pub(crate) const fn config(&self) -> &Arc<ServerConfig> {
         &self.config
-    }
-
-    pub(crate) const fn verifier(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
-        self.verifier.as_ref()
     }
 }
 

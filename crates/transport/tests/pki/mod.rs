@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "quic")]
+use dunlin_transport::quic;
 use dunlin_transport::tcp::{self, ListenOptions};
 use dunlin_transport::tls::{CertificateFiles, Tls, TlsOptions};
-use dunlin_transport::{Acceptor, Door, Opened, Refused, Stream};
+use dunlin_transport::{Acceptor, Bound, Door, Opened, Refused, Stream};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
@@ -196,11 +198,22 @@ impl Listener {
         Self::with_tls(Arc::new(Tls::load(options).expect("good files")))
     }
 
+    /// The same by QUIC.
+    #[cfg(feature = "quic")]
+    pub(crate) fn quic(options: TlsOptions) -> Self {
+        let loopback = "127.0.0.1:0".parse().expect("an address");
+        let bound = quic::bind(loopback, &ListenOptions::default()).expect("a free port");
+        Self::bound(bound, Arc::new(Tls::load(options).expect("good files")))
+    }
+
     pub(crate) fn with_tls(tls: Arc<Tls>) -> Self {
+        let loopback = "127.0.0.1:0".parse().expect("an address");
+        Self::bound(tcp::bind(loopback, &ListenOptions::default()).expect("a free port"), tls)
+    }
+
+    fn bound(bound: Bound, tls: Arc<Tls>) -> Self {
         let mut door = Door::default();
         door.tls = Some(tls);
-        let loopback = "127.0.0.1:0".parse().expect("an address");
-        let bound = tcp::bind(loopback, &ListenOptions::default()).expect("a free port");
         let address = bound.place().expect("a place").address().expect("an address");
         Self { door, address, acceptor: bound.into_acceptor().expect("an acceptor"), small: false }
     }
