@@ -12,6 +12,9 @@ use super::rejection::{Rejection, Tally};
 use super::remote::RemoteKeys;
 use super::token::looks_like_token;
 
+/// What stands for a User Name that was a token.
+const HIDDEN: &str = "(token)";
+
 /// Where a client puts its token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TokenPlace {
@@ -140,7 +143,7 @@ impl JwtAuthenticator {
 }
 
 impl Authenticator for JwtAuthenticator {
-    fn authenticate(&self, request: AuthRequest) -> BoxFuture<'_, Step> {
+    fn authenticate(&self, mut request: AuthRequest) -> BoxFuture<'_, Step> {
         Box::pin(async move {
             let token = self.find(&request).filter(|token| self.config.rules.is_meant(token));
             let judged = match token {
@@ -149,7 +152,14 @@ impl Authenticator for JwtAuthenticator {
             };
             let decision = match judged {
                 Ok(bearer) => Decision::Accept { identity: identity(bearer), data: None },
-                Err(rejection) => self.refuse(rejection, &request),
+                Err(rejection) => {
+                    // Whoever notes down who was refused is not to note down a token.
+                    if request.user_name.as_ref().is_some_and(|it| looks_like_token(it.as_bytes()))
+                    {
+                        request.user_name = Some(HIDDEN.to_owned());
+                    }
+                    self.refuse(rejection, &request)
+                }
             };
             Step { decision, request }
         })

@@ -8,9 +8,10 @@ use dunlin_auth::Secret;
 use dunlin_auth::http::{
     CalloutConfig, CalloutFailure, HttpAuthenticator, OnFailure, Url, UrlError,
 };
-use dunlin_broker::{AuthRequest, Authenticator, Decision, Identity, ReasonCode, Version};
+use dunlin_broker::{AuthRequest, Authenticator, Decision, Identity, Peer, ReasonCode, Version};
 use serde_json::{Value, json};
 
+use crate::log::Log;
 use crate::service::{Reply, Service};
 
 fn request(name: Option<&str>, password: Option<&[u8]>) -> AuthRequest {
@@ -19,6 +20,7 @@ fn request(name: Option<&str>, password: Option<&[u8]>) -> AuthRequest {
         version: Version::V3_1_1,
         address: Some("192.0.2.7:40000".parse().unwrap()),
         listener: "outside".to_owned(),
+        peer: Peer::default(),
         user_name: name.map(str::to_owned),
         password: password.map(Bytes::copy_from_slice),
         method: None,
@@ -256,6 +258,33 @@ async fn failures_are_not_kept() {
     assert_eq!(outcome(&step, alice()).await, "refuse 0x88");
     service.says(Reply::json(&json!({"result": "accept"})));
     assert_eq!(outcome(&step, alice()).await, "accept alice");
+}
+
+#[tokio::test]
+async fn no_password_no_header_and_no_answer_is_ever_logged() {
+    let (log, _guard) = Log::start();
+    let replies = [
+        Reply::json(&json!({"result": "accept", "attributes": {"site": "of-the-answer"}})),
+        Reply::Says(200, r#"{"result": "of-the-answer", "user": "of-the-answer"}"#.to_owned()),
+        Reply::Says(500, "of-the-answer".to_owned()),
+        Reply::Raw(b"of-the-answer\r\n\r\n".to_vec()),
+    ];
+    for reply in replies {
+        let service = Service::secure(reply).await;
+        let mut config = config(&service);
+        config.http.headers =
+            vec![("Authorization".to_owned(), Secret::new("Bearer of-the-broker"))];
+        tracing::info!(?config, "a configuration");
+        let step = step(config);
+        let request = request(Some("alice"), Some(b"of-the-client"));
+        let decided = step.authenticate(request).await;
+        tracing::info!(request = ?decided.request, ?step, "a step");
+    }
+    let log = log.text();
+    assert_eq!(log.matches("callout_failed").count(), 3);
+    for secret in ["of-the-broker", "of-the-client", "of-the-answer"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use dunlin_auth::http::Url;
 use dunlin_auth::jwt::{
     JwksConfig, JwtAuthenticator, JwtConfig, KeySet, Rejection, RemoteError, RemoteKeys,
 };
-use dunlin_broker::{AuthRequest, Authenticator, Decision, Version};
+use dunlin_broker::{AuthRequest, Authenticator, Decision, Peer, Version};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -68,6 +68,7 @@ async fn outcome(step: &JwtAuthenticator, token: &str) -> String {
         version: Version::V5,
         address: None,
         listener: "test".to_owned(),
+        peer: Peer::default(),
         user_name: None,
         password: Some(Bytes::copy_from_slice(token.as_bytes())),
         method: None,

@@ -8,4 +8,5 @@
 
 mod callout;
 mod fetched_keys;
+mod log;
 mod service;

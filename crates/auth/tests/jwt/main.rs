@@ -9,5 +9,7 @@
 mod claims;
 mod fixtures;
 mod keys;
+#[path = "../http/log.rs"]
+mod log;
 mod signatures;
 mod step;

@@ -1,16 +1,14 @@
 //! The step of a chain: where it finds a token, what it passes on, what it says, and what it never says.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use dunlin_auth::jwt::{JwtAuthenticator, JwtConfig, KeySet, Rejection, TokenPlace};
-use dunlin_broker::{AuthRequest, Authenticator, Decision, Identity, ReasonCode, Version};
+use dunlin_broker::{AuthRequest, Authenticator, Decision, Identity, Peer, ReasonCode, Version};
 use serde_json::json;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::fixtures::*;
+use crate::log::Log;
 
 fn request() -> AuthRequest {
     AuthRequest {
@@ -18,6 +16,7 @@ fn request() -> AuthRequest {
         version: Version::V5,
         address: None,
         listener: "test".to_owned(),
+        peer: Peer::default(),
         user_name: None,
         password: None,
         method: None,
@@ -127,6 +126,18 @@ async fn a_token_is_found_where_it_may_be_and_others_are_passed_on() {
 }
 
 #[tokio::test]
+async fn a_refused_token_does_not_stand_for_a_name_any_more() {
+    let step = step();
+    let named = async |request| step.authenticate(request).await.request.user_name;
+    let (good, forged) = (good(), format!("{}x", &good()[..good().len() - 1]));
+    assert_eq!(named(by_name(&forged)).await.as_deref(), Some("(token)"));
+    assert_eq!(named(by_password(&forged)).await.as_deref(), Some("anybody"));
+    // What another step may know is given back as it was.
+    assert_eq!(named(by_name("alice")).await.as_deref(), Some("alice"));
+    assert_eq!(named(by_name(&good)).await, Some(good));
+}
+
+#[tokio::test]
 async fn without_any_key_the_answer_is_no() {
     let step = JwtAuthenticator::new(JwtConfig::default(), KeySet::default(), None);
     assert_eq!(outcome(&step, by_password(&good())).await, "refuse 0x86");
@@ -134,30 +145,9 @@ async fn without_any_key_the_answer_is_no() {
     assert_eq!(ReasonCode::BadUserNameOrPassword as u8, 0x86);
 }
 
-/// A log that a test can read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_token_and_no_secret_is_ever_logged() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logged = subscriber.set_default();
+    let (log, _guard) = Log::start();
     let step = step();
     let good = good();
     let expired = token(&json!({"sub": "alice-of-the-claims", "iss": "here", "exp": 1}));
@@ -170,7 +160,7 @@ async fn no_token_and_no_secret_is_ever_logged() {
         }
     }
     tracing::info!(?step, "the authenticator");
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert_eq!(log.matches("token_refused").count(), 4);
     for token in [&good, &expired, &forged] {
         for part in token.split('.') {
