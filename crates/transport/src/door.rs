@@ -161,18 +161,13 @@ impl Door {
 
 /// What the first bytes are instead of what is spoken.
 fn foreign(sniffed: Sniffed, address: Option<SocketAddr>) -> Refused {
-    match sniffed {
-        Sniffed::Tls => Refused::new(Refusal::TlsOnPlain, address),
-        Sniffed::Proxy => Refused::because(
-            Refusal::ProtocolUnknown,
-            address,
-            "they are a PROXY header, which this listener is not configured for",
-        ),
-        Sniffed::Mqtt => {
-            Refused::because(Refusal::ProtocolUnknown, address, "they are MQTT without WebSocket")
-        }
-        Sniffed::Http | Sniffed::Unknown => Refused::new(Refusal::ProtocolUnknown, address),
-    }
+    let why = match sniffed {
+        Sniffed::Tls => Refusal::TlsOnPlain,
+        Sniffed::Proxy => Refusal::ProxyUnexpected,
+        Sniffed::Mqtt => Refusal::MqttOnWebSocket,
+        Sniffed::Http | Sniffed::Unknown => Refusal::ProtocolUnknown,
+    };
+    Refused::new(why, address)
 }
 
 /// Reads until it is known what the first bytes belong to.

@@ -101,6 +101,12 @@ refusals! {
     /// A source that is not trusted sent a PROXY header or connected to a port for proxies only.
     ProxyUntrusted = "proxy_untrusted_source",
         "the address is not among the trusted proxies of this listener";
+    /// The first bytes are a PROXY header, on a listener that is not there for proxies.
+    ProxyUnexpected = "proxy_header_unexpected",
+        "the connection began with a PROXY header, which this listener does not take";
+    /// The first bytes are MQTT, on a port for WebSocket alone.
+    MqttOnWebSocket = "mqtt_on_websocket_port",
+        "the client sent MQTT without WebSocket to a port that speaks WebSocket only";
     /// The first bytes belong to no protocol of the listener.
     ProtocolUnknown = "protocol_unknown",
         "the first bytes belong to no protocol of this listener";

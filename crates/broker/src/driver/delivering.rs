@@ -246,6 +246,7 @@ impl Driver {
                 if self.state == State::Closing {
                     self.state = State::Lingering;
                     self.closes_by(now + LINGER);
+                    self.socket.say(self.farewell());
                     let _ = self.socket.poll_shutdown(cx);
                 }
                 Ok(())

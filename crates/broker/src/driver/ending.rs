@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_codec::{DecodeError, ReasonCode, Version, peek_connect_level};
 use dunlin_session::{Cause, End, Input, Outputs, Violation};
+use dunlin_transport::{Farewell, websocket};
 
 use crate::attach::park;
 use crate::buffers;
@@ -32,6 +33,7 @@ pub(super) struct EndNote {
     reason: EndReason,
     rule: Option<&'static str>,
     detail: String,
+    farewell: Farewell,
     /// When the socket closes, written or not.
     closes_at: Option<Instant>,
 }
@@ -42,6 +44,7 @@ impl EndNote {
             reason: EndReason::ConnectionLost,
             rule: None,
             detail: String::new(),
+            farewell: Farewell::Done,
             closes_at: None,
         }
     }
@@ -105,6 +108,11 @@ impl Driver {
     pub(super) fn close(&mut self, end: End, now: Instant) {
         let (reason, rule, detail) = describe(end, self.evicted, self.machine.version());
         self.note_end(reason, rule, detail);
+        if let (End::Violated(violation), Some(note)) = (end, &mut self.ended)
+            && violation.reason_code() == ReasonCode::PacketTooLarge
+        {
+            note.farewell = Farewell::TooBig;
+        }
         self.release(now);
         if self.state == State::Open {
             let closing_max = if self.core.is_closing() {
@@ -124,19 +132,38 @@ impl Driver {
     }
 
     pub(super) fn lost(&mut self, error: &io::Error, now: Instant) {
-        self.note_end(EndReason::ConnectionLost, None, error.to_string());
-        self.abandon(now);
+        let Some(violation) = websocket::violation(error) else {
+            self.note_end(EndReason::ConnectionLost, None, error.to_string());
+            self.abandon(now);
+            return;
+        };
+        // The client is there, and is told by a close frame what it did. MQTT has nothing more to say to it.
+        self.note_end(EndReason::Violation, Some(violation.spec()), violation.to_string());
+        self.give_up(now);
+        self.writer.clear();
+        self.state = State::Closing;
+        self.closes_by(now + CLOSING_MAX);
     }
 
     /// Nothing more can be said to the peer.
     pub(super) fn abandon(&mut self, now: Instant) {
+        self.give_up(now);
+        self.state = State::Closed;
+    }
+
+    /// Gives the session back as that of a client that went without a word.
+    fn give_up(&mut self, now: Instant) {
         if !self.machine.is_closed() {
             let mut staging = Staging::default();
             self.feed(Input::Lost, &mut staging, now);
             self.hand_all_in(&mut staging);
         }
         self.release(now);
-        self.state = State::Closed;
+    }
+
+    /// What a layer that has words for it tells the peer.
+    pub(super) fn farewell(&self) -> Farewell {
+        self.ended.as_ref().map_or(Farewell::Done, |note| note.farewell)
     }
 
     /// Gives the session back.
@@ -193,8 +220,10 @@ impl Driver {
         rule: Option<&'static str>,
         detail: String,
     ) {
-        self.ended
-            .get_or_insert_with(|| Box::new(EndNote { reason, rule, detail, closes_at: None }));
+        let farewell = farewell(reason);
+        self.ended.get_or_insert_with(|| {
+            Box::new(EndNote { reason, rule, detail, farewell, closes_at: None })
+        });
     }
 
     /// After the last packet: reads on so that the peer's system does not throw away what it was told.
@@ -272,6 +301,26 @@ fn version_that_understands(input: &[u8]) -> Version {
     match peek_connect_level(input).map(|level| level & 0x7F) {
         Some(..5) => Version::V3_1_1,
         Some(5..) | None => Version::V5,
+    }
+}
+
+/// What a layer that has words for it says at an end for this reason.
+fn farewell(reason: EndReason) -> Farewell {
+    match reason {
+        EndReason::ClientDisconnected
+        | EndReason::ConnectionLost
+        | EndReason::KeepAliveTimeout
+        | EndReason::ConnectTimeout
+        | EndReason::WriteStalled => Farewell::Done,
+        EndReason::ShuttingDown | EndReason::ListenerRemoved => Farewell::GoingAway,
+        EndReason::Violation => Farewell::ProtocolError,
+        EndReason::TakenOver
+        | EndReason::Refused
+        | EndReason::QueueOverflow
+        | EndReason::Kicked
+        | EndReason::AuthenticationExpired
+        | EndReason::LimitLowered => Farewell::Refused,
+        EndReason::Panicked | EndReason::StoreFailed | EndReason::OutOfMemory => Farewell::Failed,
     }
 }
 

@@ -102,6 +102,25 @@ impl FrameViolation {
     }
 }
 
+impl FrameViolation {
+    /// The statement that was broken, as MQTT numbers it, or the section of RFC 6455.
+    #[must_use]
+    pub const fn spec(self) -> &'static str {
+        match self {
+            // The same in 3.1.1.
+            Self::Text => "MQTT-6.0.0-1",
+            Self::Unmasked => "RFC 6455 s5.1",
+            Self::ReservedBit | Self::ReservedOpcode | Self::Length | Self::TooBig => {
+                "RFC 6455 s5.2"
+            }
+            Self::ContinuationAlone | Self::MessageWithinMessage => "RFC 6455 s5.4",
+            Self::ControlFragmented | Self::ControlTooLong => "RFC 6455 s5.5",
+            Self::CloseReason => "RFC 6455 s5.5.1",
+            Self::CloseCode => "RFC 6455 s7.4",
+        }
+    }
+}
+
 /// Whether a peer may send this code in a close frame [RFC 6455 s7.4]: the registered ones and those of applications,
 /// but not those that stand for "none" (1005), "no close frame" (1006) and "no TLS" (1015).
 pub(super) const fn may_be_sent(code: u16) -> bool {

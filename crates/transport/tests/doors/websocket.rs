@@ -125,11 +125,11 @@ async fn what_is_refused_is_told_why_also_when_much_is_unread() {
 async fn what_is_no_request_is_refused_by_its_first_bytes() {
     let unknown = Refusal::ProtocolUnknown;
     let cases: [(Door, &[u8], Refusal); 6] = [
-        (ws(), b"\x10\x0c\0\x04MQTT", unknown),
+        (ws(), b"\x10\x0c\0\x04MQTT", Refusal::MqttOnWebSocket),
         (ws(), b"\x16\x03\x01", Refusal::TlsOnPlain),
         (auto(), b"\x16\x03\x01", Refusal::TlsOnPlain),
         (ws(), b"\0", unknown),
-        (auto(), b"PROXY UNKNOWN\r\n", unknown),
+        (auto(), b"PROXY UNKNOWN\r\n", Refusal::ProxyUnexpected),
         (auto(), b"hello", unknown),
     ];
     for (door, bytes, why) in cases {
