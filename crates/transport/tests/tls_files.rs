@@ -124,6 +124,13 @@ fn what_is_wrong_with_a_file_is_said() {
             format!("{}: holds no certificate revocation list", name(&authority.file)),
         ),
         (
+            asking(&[&authority.file], &[&stored_key("version1.crl.pem")]),
+            format!(
+                "{}: holds a revocation list of X.509 version 1; version 2 is needed",
+                name(&stored_key("version1.crl.pem"))
+            ),
+        ),
+        (
             TlsOptions { certificates: Vec::new(), ..options(&[]) },
             "the listener needs at least one certificate".to_owned(),
         ),

@@ -12,8 +12,9 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
-use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
+use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
 use super::{CertificateFiles, Expiry, TlsOptions, identity};
 
@@ -61,6 +62,11 @@ pub enum TlsFault {
     /// It has no revocation list in it.
     #[error("holds no certificate revocation list")]
     NoRevocations,
+    /// A revocation list in it is of a form that has no extensions, and so no number.
+    #[error(
+        "holds a revocation list of X.509 version 1; version 2 is needed, which openssl makes if it has a `crlnumber`"
+    )]
+    OldRevocations,
     /// A certificate in it cannot be understood.
     #[error("certificate {0} is malformed")]
     Malformed(usize),
@@ -158,7 +164,16 @@ pub(super) fn revocations(
     file: &Path,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let found: Vec<CertificateRevocationListDer<'static>> = sections(file, &read(file)?)?;
-    if found.is_empty() { Err(TlsError::new(file, TlsFault::NoRevocations)) } else { Ok(found) }
+    if found.is_empty() {
+        return Err(TlsError::new(file, TlsFault::NoRevocations));
+    }
+    let is_old = |list: &CertificateRevocationListDer<'_>| {
+        parse_x509_crl(list).is_ok_and(|(_, list)| list.version() != Some(X509Version::V2))
+    };
+    if found.iter().any(is_old) {
+        return Err(TlsError::new(file, TlsFault::OldRevocations));
+    }
+    Ok(found)
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
