@@ -24,25 +24,29 @@ const WRITE_BYTES: usize = 64 * 1024;
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 thread_local! {
-    /// What a thread lends to the session whose turn it is: one buffer for each way.
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { records: Vec::new(), gathered: Vec::new() }) };
+    /// What a thread lends to the session whose turn it is.
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::EMPTY) };
 }
 
-#[derive(Default)]
 struct Scratch {
-    records: Vec<u8>,
+    /// Records that arrive. It keeps its length, so that it is not filled with zeros for each read.
+    incoming: Vec<u8>,
+    /// Records that leave.
+    outgoing: Vec<u8>,
+    /// Small pieces that become one record.
     gathered: Vec<u8>,
 }
 
 impl Scratch {
+    const EMPTY: Self = Self { incoming: Vec::new(), outgoing: Vec::new(), gathered: Vec::new() };
+
     fn lend() -> Self {
-        SCRATCH.with(|place| std::mem::take(&mut *place.borrow_mut()))
+        SCRATCH.with(|place| std::mem::replace(&mut *place.borrow_mut(), Self::EMPTY))
     }
 
-    fn give_back(mut self) {
-        if self.records.capacity() <= KEPT_BYTES_MAX && self.gathered.capacity() <= KEPT_BYTES_MAX {
-            self.records.clear();
-            self.gathered.clear();
+    fn give_back(self) {
+        let largest = self.incoming.capacity().max(self.outgoing.capacity());
+        if largest <= KEPT_BYTES_MAX {
             SCRATCH.with(|place| *place.borrow_mut() = self);
         }
     }
@@ -101,6 +105,11 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
         to.copy_from_slice(from);
     }
     count
+}
+
+/// Whether what could not be written now can be later.
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl fmt::Debug for Session {
@@ -177,7 +186,7 @@ impl Session {
                 return Poll::Ready(Ok(0));
             }
             let mut lent = Scratch::lend();
-            let outcome = self.read_once(&mut lent.records, scratch, &mut fetch);
+            let outcome = self.read_once(&mut lent.incoming, scratch, &mut fetch);
             lent.give_back();
             match ready!(outcome)? {
                 0 => {}
@@ -195,7 +204,10 @@ impl Session {
     ) -> Poll<io::Result<usize>> {
         let kept = self.incoming.len();
         // What was kept may be more than a record only while a message of the handshake's kind is spread over several.
-        buffer.resize(READ_BYTES.max(kept + READ_BYTES_MIN), 0);
+        let wanted = READ_BYTES.max(kept + READ_BYTES_MIN);
+        if buffer.len() < wanted {
+            buffer.resize(wanted, 0);
+        }
         copy(&self.incoming, buffer);
         let room = scratch.len().max(READ_BYTES_MIN);
         let end = buffer.len().min(kept + room);
@@ -338,28 +350,25 @@ impl Layer for Session {
         }
         // One write's worth waits at the most.
         self.send()?;
-        let Scratch { mut records, mut gathered } = Scratch::lend();
-        records.clear();
+        let mut lent = Scratch::lend();
+        let Scratch { outgoing, gathered, .. } = &mut lent;
+        outgoing.clear();
         gathered.clear();
-        let outcome = match self.encrypt(slices, &mut gathered, &mut records) {
-            Ok(taken) => match self.below.try_write_vectored(&[IoSlice::new(&records)]) {
+        let outcome = match self.encrypt(slices, gathered, outgoing) {
+            Ok(taken) => match self.below.try_write_vectored(&[IoSlice::new(outgoing)]) {
                 Ok(sent) => {
-                    self.outgoing = records.get(sent..).unwrap_or_default().to_vec();
+                    self.outgoing = outgoing.get(sent..).unwrap_or_default().to_vec();
                     Ok(taken)
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.outgoing = records.clone();
-                    Ok(taken)
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.outgoing = records.clone();
+                Err(error) if is_for_later(&error) => {
+                    self.outgoing.clone_from(outgoing);
                     Ok(taken)
                 }
                 Err(error) => Err(error),
             },
             Err(error) => Err(records::broken(error)),
         };
-        Scratch { records, gathered }.give_back();
+        lent.give_back();
         outcome
     }
 
