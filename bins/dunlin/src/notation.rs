@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use dunlin_broker::Qos;
 use dunlin_broker::config::{
     AcceptedVersions, Durability, Overflow, StoreFull, SysPublish, TopicFilter,
 };
+use dunlin_broker::{NoTenant, Qos, TenantRule};
 
 use crate::configuration::Backend;
 use crate::telemetry;
@@ -256,12 +256,77 @@ impl Words for Backend {
         &[("disk", Self::Disk), ("memory", Self::Memory)];
 }
 
+impl Words for NoTenant {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("default", Self::Default), ("refuse", Self::Refuse)];
+}
+
 impl Words for SysPublish {
     const WORDS: &'static [(&'static str, Self)] = &[("drop", Self::Drop), ("close", Self::Close)];
 }
 
 impl Words for telemetry::Format {
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// Rules that name tenants, in their order.
+pub(crate) struct TenantRules;
+
+impl Notation<Vec<TenantRule>> for TenantRules {
+    fn write(value: &Vec<TenantRule>) -> String {
+        let each = value.iter().map(|rule| format!("{:?}", tenant_rule(rule)));
+        format!("[{}]", each.collect::<Vec<_>>().join(", "))
+    }
+
+    fn read(text: &str) -> Option<Vec<TenantRule>> {
+        let rules = text.split(',').map(str::trim).filter(|rule| !rule.is_empty());
+        rules.map(read_tenant_rule).collect()
+    }
+
+    fn expected() -> String {
+        "a list of \"identity\", \"attribute NAME\", \"server_name .ENDING\", \"user_name CHARACTER\", \
+         \"listener LISTENER=TENANT\" and \"everybody TENANT\""
+            .to_owned()
+    }
+}
+
+fn read_tenant_rule(text: &str) -> Option<TenantRule> {
+    let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let rest = rest.trim();
+    let said = (!rest.is_empty()).then(|| rest.to_owned());
+    match kind {
+        "identity" if rest.is_empty() => Some(TenantRule::Identity),
+        "attribute" => said.map(TenantRule::Attribute),
+        "server_name" => {
+            let ending = said.filter(|ending| ending.starts_with('.'))?;
+            Some(TenantRule::ServerName { ending: ending.to_ascii_lowercase() })
+        }
+        "user_name" => {
+            let mut characters = rest.chars();
+            let separator = characters.next().filter(|_| characters.next().is_none())?;
+            Some(TenantRule::UserName { separator })
+        }
+        "listener" => {
+            let (listener, tenant) = rest.split_once('=')?;
+            let (listener, tenant) = (listener.trim().to_owned(), tenant.trim().to_owned());
+            let named = !listener.is_empty() && !tenant.is_empty();
+            named.then_some(TenantRule::Listener { listener, tenant })
+        }
+        "everybody" => said.map(TenantRule::Everybody),
+        _ => None,
+    }
+}
+
+fn tenant_rule(rule: &TenantRule) -> String {
+    match rule {
+        TenantRule::Identity => "identity".to_owned(),
+        TenantRule::Attribute(name) => format!("attribute {name}"),
+        TenantRule::ServerName { ending } => format!("server_name {ending}"),
+        TenantRule::UserName { separator } => format!("user_name {separator}"),
+        TenantRule::Listener { listener, tenant } => format!("listener {listener}={tenant}"),
+        TenantRule::Everybody(tenant) => format!("everybody {tenant}"),
+        _ => String::new(),
+    }
 }
 
 /// `0`, `1` or `2`.
@@ -469,6 +534,22 @@ mod tests {
             ("65536s", None),
             ("1500ms", None),
         ]);
+    }
+
+    #[test]
+    fn rules_about_tenants() {
+        let text = "identity, attribute claims.sub, server_name .mqtt.example.com, user_name /, \
+                    listener lan=default, everybody ssni";
+        let rules = TenantRules::read(text).expect("rules");
+        assert_eq!(rules.len(), 6);
+        let written = TenantRules::write(&rules);
+        assert_eq!(TenantRules::read(&written.replace(['[', ']', '"'], "")), Some(rules));
+        assert_eq!(TenantRules::read(""), Some(Vec::new()));
+        for bad in
+            ["identity x", "attribute", "server_name x", "user_name ab", "listener x", "all x"]
+        {
+            assert_eq!(TenantRules::read(bad), None, "{bad}");
+        }
     }
 
     #[test]

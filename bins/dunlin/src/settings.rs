@@ -8,7 +8,7 @@ use dunlin_broker::ListenerConfig;
 use crate::configuration::{Configuration, RuleDraft};
 use crate::notation::{
     Address, Count, Filter, Folder, FreeText, KeepAlive, Level, Needed, Notation, OrAuto, OrNone,
-    QosDigit, Size, Switch, Time, VersionList, Word,
+    QosDigit, Size, Switch, TenantRules, Time, VersionList, Word,
 };
 
 /// One key of a section whose values live in a `T`.
@@ -75,6 +75,11 @@ pub(crate) const SECTIONS: &[Section] = &[
         settings: SYS,
     },
     Section {
+        name: "tenants",
+        about: " Tenants share the broker and nothing in it: client ids, topics, shared groups and $SYS are each one's own.\n",
+        settings: TENANTS,
+    },
+    Section {
         name: "limits",
         about: " Every bound, and what happens at it. What is dropped or refused is counted by reason.\n",
         settings: LIMITS,
@@ -129,6 +134,19 @@ const SYS: &[Setting<Configuration>] = settings! { |all: Configuration| all.brok
     interval: OrNone<Time>,
     /// What happens to an MQTT 3.x client that publishes below $SYS/: "drop" (counted) or "close". 5.0 clients get 0x87.
     publish_3x: Word,
+};
+
+const TENANTS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.tenants;
+    /// Which tenant a client belongs to, by the first of these that names one. "identity": who authenticated it says so;
+    /// "attribute claims.sub": that attribute of it; "server_name .mqtt.example.com": what stands before this in the host name
+    /// of its TLS handshake; "user_name /": what stands before this character in the user name that it proved;
+    /// "listener lan=acme": all clients of that listener; "everybody acme": all whom no rule before concerned.
+    rules: TenantRules,
+    /// A client for which no rule names a tenant: "default" is a tenant like others, in whose $SYS the whole broker's numbers
+    /// are and into which the first four rules never lead; "refuse" does not let it in.
+    otherwise: Word,
+    /// Tenants beside "default". A client of one more is refused. Those that a client once came into stay, over restarts too.
+    tenants_max: Count,
 };
 
 const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.limits;
@@ -254,6 +272,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Debug;
 
+    use dunlin_broker::TenantsConfig;
     use dunlin_broker::config::{Limits, SysConfig};
 
     use super::*;
@@ -276,6 +295,7 @@ mod tests {
     fn every_field_of_the_library_is_a_setting() {
         assert_eq!(keys(LIMITS), fields(&Limits::default()));
         assert_eq!(keys(SYS), fields(&SysConfig::default()));
+        assert_eq!(keys(TENANTS), fields(&TenantsConfig::default()));
         let mut listener = fields(&ListenerConfig::default());
         assert!(listener.remove("name"), "the name is the section's");
         assert!(listener.remove("authentication"), "the program has no authenticators to name");
@@ -288,7 +308,8 @@ mod tests {
         for section in SECTIONS {
             for setting in section.settings {
                 let text = (setting.write)(&configuration);
-                (setting.read)(&mut configuration, text.trim_matches('"')).expect(setting.key);
+                let text = text.trim_matches(['"', '[', ']']);
+                (setting.read)(&mut configuration, text).expect(setting.key);
             }
         }
         assert_eq!(configuration, Configuration::default());

@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::end::EndReason;
 use crate::mailbox::{Claimed, Mailbox};
 use crate::metrics::{add, sub};
+use crate::namespace::Namespace;
 use crate::persist::{Entry, Write, record};
 use crate::queue::Drops;
 
@@ -75,11 +76,12 @@ impl Drop for Owned {
 /// Finds or makes the session that a client asks for, and lets the store know.
 pub(crate) async fn attach(
     core: Arc<Core>,
+    namespace: Arc<Namespace>,
     request: Attach,
     user: String,
 ) -> Result<Owned, NotAttached> {
     let mut entries = Vec::new();
-    let owned = obtain(&core, &request, &user, &mut entries).await?;
+    let owned = obtain(&core, &namespace, &request, &user, &mut entries).await?;
     let mailbox = &owned.mailbox;
     // A session that outlives its connection is in the store; one that does not is there for the sake of its will only.
     if mailbox.is_stored() || !request.session_expiry.is_at_close() || request.will.is_some() {
@@ -89,7 +91,8 @@ pub(crate) async fn attach(
             Change::SessionUpdated { session, record }
         } else {
             let key = SessionKey::Client(request.client_id.clone());
-            Change::SessionOpened { session, namespace: core.namespace.number, key, record }
+            let namespace = mailbox.namespace.number;
+            Change::SessionOpened { session, namespace, key, record }
         }));
     }
     // The end of an old session, the new one and its will are durable before CONNACK.
@@ -106,17 +109,18 @@ pub(crate) async fn attach(
 /// Claims the session of this client, ends it if it is not to be resumed, makes one where there is none.
 async fn obtain(
     core: &Arc<Core>,
+    namespace: &Arc<Namespace>,
     request: &Attach,
     user: &str,
     entries: &mut Vec<Entry>,
 ) -> Result<Owned, NotAttached> {
-    let registry = &core.namespace.registry;
     loop {
-        let (mailbox, new) = registry.find_or_make(&request.client_id, user);
+        let (mailbox, new) = namespace.find_or_make(&request.client_id, user);
         if new {
             let owned = Owned::fresh(core, mailbox);
             // [MQTT-3.1.4-2]
-            if registry.len() > core.config().limits.sessions_max as usize {
+            let sessions = core.namespaces.common().numbers.sessions();
+            if sessions > u64::from(core.config().limits.sessions_max) {
                 return Err(NotAttached::Refused(ReasonCode::QuotaExceeded));
             }
             return Ok(owned);
@@ -135,7 +139,7 @@ async fn obtain(
         .await;
         match claimed {
             Claimed::Session(session) => {
-                sub(&core.counters.sessions_parked, 1);
+                sub(&namespace.counters.sessions_parked, 1);
                 core.timers.cancel(&mailbox);
                 let mut owned = Owned {
                     core: Arc::clone(core),
@@ -151,7 +155,7 @@ async fn obtain(
                     return Ok(owned);
                 }
                 // [MQTT-3.1.2-4] The old session goes; its place is ours before anybody else can find it empty.
-                let replacement = registry.replace(&owned.mailbox, user);
+                let replacement = namespace.replace(&owned.mailbox, user);
                 if let Some(session) = owned.take() {
                     entries.extend(core.end_session(&owned.mailbox, session));
                 }
@@ -160,7 +164,7 @@ async fn obtain(
                 }
             }
             Claimed::Ended => {
-                if let Some(mailbox) = registry.replace(&mailbox, user) {
+                if let Some(mailbox) = namespace.replace(&mailbox, user) {
                     return Ok(Owned::fresh(core, mailbox));
                 }
             }
@@ -187,9 +191,9 @@ pub(crate) fn park(
     let record = Core::parked_record(&session, mailbox.owner());
     core.note(Change::SessionUpdated { session: mailbox.session_no, record });
     let due = session.next_deadline();
-    add(&core.counters.sessions_parked, 1);
+    add(&mailbox.namespace.counters.sessions_parked, 1);
     let mut drops = Drops::default();
-    core.charge(mailbox.park(session, &mut drops));
+    mailbox.namespace.charge(mailbox.park(session, &mut drops));
     core.report(mailbox, drops);
     if let Some(at) = due {
         core.timers.schedule(at, mailbox);

@@ -1,4 +1,4 @@
-//! One broker's shared state: its namespace, its counters, its store, and what a few of them do together.
+//! One broker's shared state: its namespaces, its counters, its store, and what a few of them do together.
 
 use std::fmt;
 use std::future::Future;
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
-use dunlin_codec::{ClientId, Message, Publish, ReasonCode, TopicName};
+use dunlin_codec::{Message, Publish, ReasonCode, TopicName};
 use dunlin_session::{Output, Outputs, Session};
-use dunlin_store::{Change, Committer, Durability, NamespaceNo, Room, SessionRecord, UnixMillis};
+use dunlin_store::{Change, Committer, Durability, Room, SessionRecord, UnixMillis};
 use dunlin_topics::SubscriptionFilter;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::allowed::Allowed;
-use crate::budget::{Budget, Charge, Pressure};
+use crate::budget::{Budget, Pressure};
 use crate::chain::Authenticators;
 use crate::config::Config;
 use crate::drops;
@@ -29,22 +29,13 @@ use crate::janitor::Timers;
 use crate::lane::Patience;
 use crate::listen::RefusalLog;
 use crate::mailbox::{Mailbox, Notice};
-use crate::metrics::{Counters, DropReason, Metrics, add, shift, sub};
+use crate::metrics::{Counters, DropReason, Metrics, add, sub};
+use crate::namespace::{Namespace, Namespaces};
 use crate::pager::Pager;
-use crate::persist::{Entry, Write, record};
+use crate::persist::{Entry, RetainedPlace, Write, record};
 use crate::queue::Drops;
-use crate::registry::Registry;
 use crate::retained::{Kept, RetainedSet};
-use crate::router::{Route, Router};
-
-/// Everything that messages, topics and Client Identifiers of one tenant live in. Nothing crosses from one to another.
-#[derive(Debug)]
-pub(crate) struct Namespace {
-    pub(crate) number: NamespaceNo,
-    pub(crate) registry: Registry,
-    pub(crate) router: Router,
-    pub(crate) retained: RetainedSet,
-}
+use crate::router::Route;
 
 /// The shared state of one broker.
 pub(crate) struct Core {
@@ -52,9 +43,10 @@ pub(crate) struct Core {
     pub(crate) me: Weak<Self>,
     /// As it is now: a reload puts another one in its place. What must agree takes it once: [`Core::config`].
     pub(crate) config: ArcSwap<Config>,
+    /// What belongs to no namespace: listeners, connections that nobody is known behind.
     pub(crate) counters: Counters,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) namespace: Namespace,
+    pub(crate) namespaces: Namespaces,
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) interests: Interests,
     pub(crate) authenticators: Authenticators,
@@ -106,7 +98,7 @@ impl Core {
         self.connections_max.store(allowed.connections, Ordering::Relaxed);
         self.budget.set_max(allowed.memory_bytes);
         let messages_max = config.limits.retained_messages_max;
-        self.namespace.retained.set_limits(messages_max, allowed.retained_bytes);
+        self.namespaces.common().totals.set_limits(messages_max, allowed.retained_bytes);
         self.config.store(Arc::new(config));
         self.reconfigured.notify_waiters();
     }
@@ -116,15 +108,6 @@ impl Core {
         let payload = self.budget.own(publish.payload);
         let head = Publish { payload: &[][..], ..publish.clone() };
         Message { payload, ..Message::copy_from(&head, topic) }
-    }
-
-    /// Takes account of what queues and lanes took in or gave back. Once per batch.
-    pub(crate) fn charge(&self, charge: Charge) {
-        if charge != Charge::default() {
-            self.budget.change(charge.budget);
-            shift(&self.counters.queued_messages, charge.messages);
-            shift(&self.counters.queued_bytes, charge.bytes);
-        }
     }
 
     /// Bytes waiting for a receiver from which on its publishers are slowed: any at all when memory is short.
@@ -160,7 +143,9 @@ impl Core {
         let mut places = Staging::default();
         for dropped in drops.list {
             let (message, reason) = (dropped.message.as_deref(), dropped.reason);
-            self.count_drop(mailbox.client_id.as_str(), message, reason, dropped.count);
+            let counters = &mailbox.namespace.counters;
+            let client_id = mailbox.client_id.as_str();
+            self.count_drop(counters, client_id, message, reason, dropped.count);
             self.log_drops(mailbox, reason, dropped.count);
             if let Some(seq) = dropped.seq.filter(|_| mailbox.is_durable()) {
                 places.acknowledged(mailbox.session_no, seq);
@@ -176,34 +161,37 @@ impl Core {
     /// Counts copies for one session that were dropped together and that no hook hears of. With no lock held.
     pub(crate) fn drop_copies(&self, mailbox: &Mailbox, reason: DropReason, count: u64) {
         if count > 0 {
-            self.counters.drop_many(reason, count);
+            mailbox.namespace.counters.drop_many(reason, count);
             self.log_drops(mailbox, reason, count);
         }
     }
 
     /// Counts drops by client, and logs them when they begin and from time to time.
     fn log_drops(&self, mailbox: &Mailbox, reason: DropReason, count: u64) {
-        drops::log(mailbox.client_id.as_str(), &mailbox.count_drops(reason, count));
+        let report = mailbox.count_drops(reason, count);
+        drops::log(&mailbox.namespace.name, mailbox.client_id.as_str(), &report);
     }
 
     /// Reports a message that was dropped before it was meant for anybody. With no lock held.
     pub(crate) fn report_publish(
         &self,
+        counters: &Counters,
         client_id: &str,
         message: Option<&Message>,
         reason: DropReason,
     ) {
-        self.count_drop(client_id, message, reason, 1);
+        self.count_drop(counters, client_id, message, reason, 1);
     }
 
     fn count_drop(
         &self,
+        counters: &Counters,
         client_id: &str,
         message: Option<&Message>,
         reason: DropReason,
         count: u64,
     ) {
-        self.counters.drop_many(reason, count);
+        counters.drop_many(reason, count);
         // This runs wherever messages are dropped, on the committer's thread too: a panic must not get further.
         if self.interests.drop
             && guarded(|| self.hooks.on_drop(client_id, message, reason)).is_none()
@@ -218,6 +206,7 @@ impl Core {
     /// one, when the message is as durable as it has to be.
     pub(crate) fn publish(
         self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
         message: &Arc<Message>,
         from: Option<&Arc<Mailbox>>,
         source: Source,
@@ -225,11 +214,11 @@ impl Core {
     ) -> Routed {
         let now = Instant::now();
         let mut staging = Staging::default();
-        let _order = message.retain.then(|| self.namespace.retained.order(&message.topic));
+        let _order = message.retain.then(|| namespace.retained.order(&message.topic));
         let (route, retained) = if message.retain {
-            self.retain(message, from, now)
+            self.retain(namespace, message, from, now)
         } else {
-            (self.namespace.router.route(message.topic.clone(), from), None)
+            (namespace.router.route(message.topic.clone(), from), None)
         };
         let full = message.retain && retained.is_none();
         let refused = source.refused.or(if full { Some(ReasonCode::QuotaExceeded) } else { None });
@@ -253,7 +242,7 @@ impl Core {
     /// Publishes a will. The session it belongs to, if the store knows it, loses the will in the same commit.
     // [MQTT-3.1.2-14] [MQTT-3.1.2-15] [MQTT-3.1.3-10] [MQTT-3.1.2-16 @3.1.1] [MQTT-3.1.2-17 @3.1.1] As any other message.
     pub(crate) fn publish_will(self: &Arc<Self>, message: &Arc<Message>, from: &Arc<Mailbox>) {
-        add(&self.counters.wills_published, 1);
+        add(&from.namespace.counters.wills_published, 1);
         let message = Arc::new(Message {
             payload: self.own_payload(&message.payload),
             ..Message::clone(message)
@@ -263,28 +252,32 @@ impl Core {
             line: Some(BROKER_LINE),
             ..Source::default()
         };
-        self.publish(&message, Some(from), source, None);
+        self.publish(&from.namespace, &message, Some(from), source, None);
     }
 
     /// Takes the receivers of a message to be retained, and keeps or removes it, both under one guard of the router. Gives
-    /// its number; none if there was no room for it.
+    /// its place; none if there was no room for it.
     // [MQTT-3.3.1-8] [MQTT-3.3.1-12 @3.1.1] Only a message with RETAIN comes here.
     pub(crate) fn retain(
         &self,
+        namespace: &Arc<Namespace>,
         message: &Arc<Message>,
         from: Option<&Arc<Mailbox>>,
         now: Instant,
-    ) -> (Route, Option<u64>) {
+    ) -> (Route, Option<RetainedPlace>) {
         let (route, kept) = {
-            let stamp = self.namespace.router.stamp(message.topic.as_bytes());
-            let tables = self.namespace.router.read();
+            let stamp = namespace.router.stamp(message.topic.as_bytes());
+            let tables = namespace.router.read();
             let route = tables.route(message.topic.clone(), from, stamp);
-            (route, self.namespace.retained.apply(message, expires_at(message, now)))
+            (route, namespace.retained.apply(message, expires_at(message, now)))
         };
         match kept {
-            Kept::Stored(number) | Kept::Removed(number) => (route, Some(number)),
+            Kept::Stored(number) | Kept::Removed(number) => {
+                (route, Some(RetainedPlace { namespace: Arc::clone(namespace), number }))
+            }
             Kept::Full => {
-                self.report_publish("", Some(message), DropReason::RetainedFull);
+                let counters = &namespace.counters;
+                self.report_publish(counters, "", Some(message), DropReason::RetainedFull);
                 (route, None)
             }
         }
@@ -298,18 +291,19 @@ impl Core {
         filter: &SubscriptionFilter,
         mailbox: &Arc<Mailbox>,
     ) -> bool {
-        let (existed, emptied) = self.namespace.router.unsubscribe(filter, mailbox);
+        let namespace = &mailbox.namespace;
+        let (existed, emptied) = namespace.router.unsubscribe(filter, mailbox);
         if let Some(group) = emptied {
             let left = group.take(usize::MAX);
-            self.counters.drop_many(DropReason::SessionEnded, left.len() as u64);
+            namespace.counters.drop_many(DropReason::SessionEnded, left.len() as u64);
             if group.is_stored() {
                 self.note(Change::SessionEnded { session: group.session_no });
             }
         }
         if existed {
-            sub(&self.counters.subscriptions, 1);
+            sub(&namespace.counters.subscriptions, 1);
             if matches!(filter, SubscriptionFilter::Shared(_)) {
-                sub(&self.counters.subscriptions_shared, 1);
+                sub(&namespace.counters.subscriptions_shared, 1);
             }
         }
         existed
@@ -335,9 +329,9 @@ impl Core {
             self.unsubscribe(filter, mailbox);
         }
         let mut drops = Drops::default();
-        self.charge(mailbox.end(&mut drops));
+        mailbox.namespace.charge(mailbox.end(&mut drops));
         self.report(mailbox, drops);
-        self.namespace.registry.remove(mailbox);
+        mailbox.namespace.registry.remove(mailbox);
         mailbox
             .is_stored()
             .then_some(Entry::change(Change::SessionEnded { session: mailbox.session_no }))
@@ -380,7 +374,9 @@ impl Core {
             dunlin_session::DropReason::SessionEnded => DropReason::SessionEnded,
         };
         self.group_finished(&dropped.delivery);
-        self.report_publish(mailbox.client_id.as_str(), Some(&dropped.delivery.message), reason);
+        let counters = &mailbox.namespace.counters;
+        let message = Some(&*dropped.delivery.message);
+        self.report_publish(counters, mailbox.client_id.as_str(), message, reason);
         self.log_drops(mailbox, reason, 1);
     }
 
@@ -405,16 +401,16 @@ impl Core {
         record(session.expiry(), owner, session.will(), Some(UnixMillis::from(SystemTime::now())))
     }
 
-    /// Closes the connection of a client, with this reason.
-    pub(crate) fn kick(&self, client_id: &ClientId) -> bool {
-        let Some(mailbox) = self.namespace.registry.find(client_id) else { return false };
-        mailbox.evict(crate::end::EndReason::Kicked);
-        true
+    /// Does something with every session of every namespace.
+    pub(crate) fn for_each_session(&self, mut each: impl FnMut(&Arc<Mailbox>)) {
+        for namespace in self.namespaces.all() {
+            namespace.registry.for_each(&mut each);
+        }
     }
 
     /// Publishes the wills that the store would not keep, before the sockets close.
     pub(crate) fn publish_wills(self: &Arc<Self>) {
-        self.namespace.registry.for_each(|mailbox| {
+        self.for_each_session(|mailbox| {
             let parked = mailbox.with_parked(Session::take_will);
             match parked {
                 Some(Some(will)) => self.publish_will(&will.message, mailbox),
@@ -426,9 +422,15 @@ impl Core {
 
     /// Every counter, with what is counted by looking.
     pub(crate) fn metrics(&self) -> Metrics {
-        let mut metrics = self.counters.snapshot();
-        metrics.retained_messages = self.namespace.retained.len();
-        metrics.retained_bytes = self.namespace.retained.bytes();
+        let own = self.counters.snapshot();
+        let mut metrics = own.clone();
+        for namespace in self.namespaces.all() {
+            metrics.add(&namespace.metrics());
+        }
+        // Those who connected to different tenants at one time are no sum of what each had at some time.
+        metrics.clients_connected = own.clients_connected;
+        metrics.clients_maximum = own.clients_maximum;
+        metrics.connections_open = own.connections_open;
         let stats = self.committer.stats();
         metrics.store_failures = stats.failures;
         metrics.store_commits = stats.commits;

@@ -66,13 +66,25 @@ impl DropCounts {
 }
 
 /// Writes drops of a client to the log.
-pub(crate) fn log(client_id: &str, report: &DropReport) {
+pub(crate) fn log(tenant: &str, client_id: &str, report: &DropReport) {
     for (reason, count) in report {
         // That a client which is away gets no QoS 0 is how MQTT works, and no reason to wake anybody.
         if *reason == DropReason::Offline {
-            tracing::debug!(event = "messages_dropped", client_id, reason = reason.name(), count);
+            tracing::debug!(
+                event = "messages_dropped",
+                tenant,
+                client_id,
+                reason = reason.name(),
+                count
+            );
         } else {
-            tracing::warn!(event = "messages_dropped", client_id, reason = reason.name(), count);
+            tracing::warn!(
+                event = "messages_dropped",
+                tenant,
+                client_id,
+                reason = reason.name(),
+                count
+            );
         }
     }
 }

@@ -106,6 +106,8 @@ impl fmt::Display for EndReason {
 pub struct ConnectionEnd {
     /// The Client Identifier; empty before CONNECT.
     pub client_id: String,
+    /// The tenant it belonged to, once that was known.
+    pub tenant: Option<Arc<str>>,
     /// The peer.
     pub address: Option<SocketAddr>,
     /// The listener's name.
@@ -138,6 +140,7 @@ impl ConnectionEnd {
         tracing::info!(
             event = "connection_end",
             client_id = %self.client_id,
+            tenant = self.tenant.as_deref(),
             address = self.address.map(tracing::field::display),
             listener = %self.listener,
             transport = self.transport.name(),

@@ -23,7 +23,7 @@ use crate::holding::BROKER_LINE;
 use crate::lane::{Patience, Post, Posted, Tally};
 use crate::mailbox::{Mailbox, Wire};
 use crate::metrics::DropReason;
-use crate::persist::{Entry, GroupTarget, Own, PublishEntry, QueueTarget, Write};
+use crate::persist::{Entry, GroupTarget, Own, PublishEntry, QueueTarget, RetainedPlace, Write};
 use crate::queue::Drops;
 use crate::router::{Route, RouteTarget};
 use crate::share::Group;
@@ -155,8 +155,9 @@ impl Staging {
     /// Stages a run of QoS 0 PUBLISHes.
     pub(crate) fn run(&mut self, core: &Core, route: &Route, run: Run<'_>, now: Instant) {
         if self.pressure(core) >= Pressure::DropQos0 {
-            core.counters
-                .drop_many(DropReason::MemoryBudget, route.groups.len() as u64 * run.frames);
+            for group in &route.groups {
+                group.namespace.counters.drop_many(DropReason::MemoryBudget, run.frames);
+            }
             for mailbox in route.targets.iter().filter_map(|target| target.mailbox.upgrade()) {
                 core.drop_copies(&mailbox, DropReason::MemoryBudget, run.frames);
             }
@@ -204,7 +205,7 @@ impl Staging {
         let average = run.payload / run.frames.max(1);
         for frame in run.split() {
             let Some(member) = group.choose(Qos::AtMostOnce) else {
-                core.counters.drop_many(DropReason::Offline, 1);
+                group.namespace.counters.drop_many(DropReason::Offline, 1);
                 continue;
             };
             let wire = member.mailbox.wire();
@@ -225,14 +226,14 @@ impl Staging {
         }
     }
 
-    /// Stages one message for everybody on its route. The number is that of a retained message.
+    /// Stages one message for everybody on its route. The place is that of a retained message.
     // [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-4.6.0-5 @3.1.1] [MQTT-4.6.0-6 @3.1.1] Staged, posted and sent in the order of arrival.
     pub(crate) fn message(
         &mut self,
         core: &Arc<Core>,
         route: &Route,
         message: &Arc<Message>,
-        retained: Option<u64>,
+        retained: Option<RetainedPlace>,
         source: Source,
         now: Instant,
     ) -> Routed {
@@ -405,7 +406,7 @@ impl Staging {
                 self.delivery(core, member.mailbox, delivery);
             }
             None if message.qos == Qos::AtMostOnce => {
-                core.counters.drop_many(DropReason::Offline, 1)
+                group.namespace.counters.drop_many(DropReason::Offline, 1)
             }
             None => core.offer_group(group, delivery, 0),
         }
@@ -530,7 +531,7 @@ impl Core {
         let Staged { mailbox, wire, post, .. } = staged;
         let mut drops = Drops::default();
         let (posted, charge) = mailbox.post(post, *wire, patience, limits, &mut drops);
-        self.charge(charge);
+        mailbox.namespace.charge(charge);
         self.report(mailbox, drops);
         if !post.returned.is_empty() {
             self.give_back(mailbox, std::mem::take(&mut post.returned));

@@ -18,25 +18,27 @@ use crate::holding::BROKER_LINE;
 use crate::lane::Patience;
 use crate::mailbox::Mailbox;
 use crate::metrics::{DropReason, add};
+use crate::namespace::Namespace;
 use crate::persist::{Entry, GroupTarget, PublishEntry, QueueTarget, Shared, Write, in_group};
 use crate::queue::Settled;
 use crate::share::{Group, Member};
 
 impl Core {
     /// The group of a shared filter, made when its first member comes.
-    pub(crate) fn make_group(&self, filter: &SharedFilter) -> Arc<Group> {
-        Arc::new(Group::new(filter.clone(), self.namespace.registry.next_session_no()))
+    pub(crate) fn make_group(namespace: &Arc<Namespace>, filter: &SharedFilter) -> Arc<Group> {
+        let number = namespace.registry.next_session_no();
+        Arc::new(Group::new(Arc::clone(namespace), filter.clone(), number))
     }
 
     /// What the store must be told when a durable session joins a group: its queue.
-    pub(crate) fn group_opened(&self, group: &Group) -> Option<Entry> {
+    pub(crate) fn group_opened(group: &Group) -> Option<Entry> {
         if group.set_stored() {
             return None;
         }
         let key = SessionKey::Group(group.filter.text().clone());
         let record =
             SessionRecord { expiry_secs: SessionRecord::NEVER, ..SessionRecord::default() };
-        let namespace = self.namespace.number;
+        let namespace = group.namespace.number;
         Some(Entry::change(Change::SessionOpened {
             session: group.session_no,
             namespace,
@@ -49,6 +51,7 @@ impl Core {
     fn wait_in_group(&self, group: &Group, delivery: Delivery) {
         if let Err(delivery) = group.wait(delivery, &self.config().limits) {
             self.report_publish(
+                &group.namespace.counters,
                 group.filter.as_str(),
                 Some(&delivery.message),
                 DropReason::GroupQueue,
@@ -147,7 +150,7 @@ impl Core {
             let ours: Vec<Delivery> = deliveries
                 .extract_if(.., |delivery| group_number(delivery) == Some(number))
                 .collect();
-            match self.namespace.router.group_by_number(number) {
+            match mailbox.namespace.router.group_by_number(number) {
                 Some(group) => self.give_back_to(&group, mailbox, ours),
                 // The group is gone, and with it everybody who could get them.
                 None => self.drop_copies(mailbox, DropReason::SessionEnded, ours.len() as u64),
@@ -161,7 +164,7 @@ impl Core {
         mailbox: &Arc<Mailbox>,
         deliveries: Vec<Delivery>,
     ) {
-        add(&self.counters.shared_redistributed, deliveries.len() as u64);
+        add(&group.namespace.counters.shared_redistributed, deliveries.len() as u64);
         let mut entries = Vec::new();
         let mut now = Vec::new();
         for delivery in deliveries {

@@ -63,8 +63,10 @@ impl Interests {
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// The Client Identifier.
+    /// The Client Identifier, which names one client within its tenant.
     pub client_id: String,
+    /// The tenant it belongs to; `default` where there are none, and before that is known.
+    pub tenant: Arc<str>,
     /// The protocol version.
     pub version: Version,
     /// The peer; none for a publisher or subscriber in this process.

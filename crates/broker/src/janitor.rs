@@ -117,17 +117,16 @@ pub(crate) async fn run(core: Weak<Core>) {
             tokio::task::yield_now().await;
             continue;
         }
-        let retained = &alive.namespace.retained;
+        let expiries = &alive.namespaces.common().expiries;
         let held_up = (!wills.waiting.is_empty()).then(|| now + WILLS_EVERY);
-        let next =
-            [alive.timers.next(), retained.next_expiry(), held_up].into_iter().flatten().min();
+        let next = [alive.timers.next(), expiries.next(), held_up].into_iter().flatten().min();
         // Without anything due it looks again in an hour, to notice that the broker is gone.
         let wake_at = next.unwrap_or(now + Duration::from_secs(3600));
         let mut closing = alive.closing.subscribe();
         tokio::select! {
             () = tokio::time::sleep_until(wake_at.into()) => {}
             () = alive.timers.changed.notified() => {}
-            () = retained.changed().notified() => {}
+            () = expiries.changed().notified() => {}
             // The sender is in the core, so this ends only by the broker's closing.
             _ = closing.wait_for(|closing| *closing) => return,
         }
@@ -152,13 +151,16 @@ fn see_to_one(core: &Arc<Core>, wills: &mut Wills, now: Instant) -> bool {
         }
         return true;
     }
-    let Some((topic, number)) = core.namespace.retained.expire(now) else { return false };
-    let namespace = core.namespace.number;
+    let Some((number, topic, retained)) = core.namespaces.common().expiries.pop(now) else {
+        return false;
+    };
+    let Some(namespace) = core.namespaces.by_number(number) else { return true };
+    let removal = namespace.retained.expire(&topic, retained);
     let stored_at = UnixMillis::from(SystemTime::now());
     core.note(Change::Retained {
-        namespace,
+        namespace: namespace.number,
         topic,
-        number,
+        number: removal,
         message: None,
         stored_at,
         expires_at: None,
@@ -169,8 +171,8 @@ fn see_to_one(core: &Arc<Core>, wills: &mut Wills, now: Instant) -> bool {
 /// Something of a parked session may be due: its will, its end, messages that expired in its queue.
 fn due(core: &Arc<Core>, mailbox: &Arc<Mailbox>, now: Instant) {
     if let Some(session) = mailbox.take_parked_if(|session| session.has_ended(now)) {
-        add(&core.counters.sessions_expired, 1);
-        sub(&core.counters.sessions_parked, 1);
+        add(&mailbox.namespace.counters.sessions_expired, 1);
+        sub(&mailbox.namespace.counters.sessions_parked, 1);
         if let Some(entry) = core.end_session(mailbox, session) {
             core.submit_later(Write::new(core, None, vec![entry]));
         }
@@ -187,7 +189,7 @@ fn due(core: &Arc<Core>, mailbox: &Arc<Mailbox>, now: Instant) {
         core.parked_output(mailbox, output);
     }
     let mut drops = Drops::default();
-    core.charge(mailbox.drop_expired(now, &mut drops));
+    mailbox.namespace.charge(mailbox.drop_expired(now, &mut drops));
     core.report(mailbox, drops);
     if let Some(at) = next {
         core.timers.schedule(at.max(now + Duration::from_millis(1)), mailbox);

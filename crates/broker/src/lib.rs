@@ -68,6 +68,7 @@ mod listen;
 mod local;
 mod mailbox;
 mod metrics;
+mod namespace;
 mod pager;
 mod pages;
 mod persist;
@@ -81,6 +82,8 @@ mod router;
 mod server;
 mod share;
 mod sys;
+mod tenant;
+mod tenants;
 
 pub use config::{
     AcceptedVersions, Applies, Config, Durability, DurabilityRule, InvalidConfig, Limits,
@@ -96,6 +99,7 @@ pub use end::{ConnectionEnd, EndReason};
 pub use hooks::{Client, Hooks, Interests, NoHooks};
 pub use local::{PublishError, Received, SubscribeError, SubscribeOptions, Subscription};
 pub use metrics::{DropReason, Metrics};
+pub use namespace::TenantError;
 pub use policy::{
     AuthRequest, Authenticator, BoxFuture, Decision, Identity, Login, LoginGuard, Step,
 };
@@ -104,3 +108,5 @@ pub use reload::{
     ReloadReport,
 };
 pub use server::{Broker, Builder, ServerError};
+pub use tenant::Tenant;
+pub use tenants::{NoTenant, TenantRule, TenantsConfig};

@@ -26,6 +26,7 @@ use crate::hooks::{Client, Guarded, guarded};
 use crate::lane::Patience;
 use crate::mailbox::{Collected, Mailbox, Wants, Wire};
 use crate::metrics::{DropReason, add};
+use crate::namespace::Namespace;
 use crate::policy::{BoxFuture, Identity};
 use crate::queue::{Drops, Settled};
 use crate::retained::Replay;
@@ -101,13 +102,14 @@ pub struct Received {
     pub retain: bool,
 }
 
-fn client(listener: &str) -> Client {
+fn client(namespace: &Namespace) -> Client {
     Client {
         client_id: CLIENT_ID.to_owned(),
+        tenant: Arc::clone(&namespace.name),
         version: Version::V5,
         address: None,
         peer: Peer::default(),
-        listener: listener.into(),
+        listener: "in-process".into(),
         identity: Identity::named(CLIENT_ID),
     }
 }
@@ -115,14 +117,16 @@ fn client(listener: &str) -> Client {
 /// Publishes for this process; resolves when a PUBACK would have been sent.
 pub(crate) async fn publish(
     core: &Arc<Core>,
+    namespace: &Arc<Namespace>,
     mut message: Message,
 ) -> Result<ReasonCode, PublishError> {
     if core.is_closing() {
         return Err(PublishError::Closed);
     }
-    check_publish(core, &mut message)?;
+    check_publish(core, namespace, &mut message)?;
     let (sender, done) = oneshot::channel();
-    let routed = core.publish(&Arc::new(message), None, Source::default(), Some(sender));
+    let message = Arc::new(message);
+    let routed = core.publish(namespace, &message, None, Source::default(), Some(sender));
     match routed {
         Routed::Now(reason) => Ok(reason),
         Routed::AfterCommit => match done.await {
@@ -132,10 +136,14 @@ pub(crate) async fn publish(
     }
 }
 
-fn check_publish(core: &Arc<Core>, message: &mut Message) -> Result<(), PublishError> {
+fn check_publish(
+    core: &Arc<Core>,
+    namespace: &Namespace,
+    message: &mut Message,
+) -> Result<(), PublishError> {
     let topic = message.topic.as_bytes();
     let refuse = |reason, why, message: &Message| {
-        core.report_publish(CLIENT_ID, Some(message), why);
+        core.report_publish(&namespace.counters, CLIENT_ID, Some(message), why);
         Err(PublishError::Refused(reason))
     };
     if topic == b"$SYS" || topic.starts_with(b"$SYS/") {
@@ -150,7 +158,7 @@ fn check_publish(core: &Arc<Core>, message: &mut Message) -> Result<(), PublishE
         return refuse(ReasonCode::QuotaExceeded, DropReason::MemoryBudget, message);
     }
     if core.interests.publish {
-        match guarded(|| core.hooks.on_publish(&client("in-process"), message)) {
+        match guarded(|| core.hooks.on_publish(&client(namespace), message)) {
             Some(Ok(())) => {}
             Some(Err(reason)) => return refuse(reason, DropReason::Hook, message),
             None => return refuse(ReasonCode::UnspecifiedError, DropReason::Hook, message),
@@ -187,6 +195,7 @@ impl fmt::Debug for Subscription {
 
 pub(crate) async fn subscribe(
     core: &Arc<Core>,
+    namespace: &Arc<Namespace>,
     filter: &str,
     wanted: SubscribeOptions,
 ) -> Result<Subscription, SubscribeError> {
@@ -206,7 +215,7 @@ pub(crate) async fn subscribe(
     let mut options = wanted.options;
     if core.interests.subscribe {
         let deadline = core.config().limits.hook_deadline;
-        let client = client("in-process");
+        let client = client(namespace);
         let asked = Guarded(core.hooks.on_subscribe(&client, filter.as_str(), options));
         options = match tokio::time::timeout(deadline, asked).await {
             Ok(Some(verdict)) => verdict.map_err(SubscribeError::Refused)?,
@@ -224,23 +233,23 @@ pub(crate) async fn subscribe(
         subscription_id: wanted.subscription_id,
     };
     let client_id = ClientId::new(CLIENT_ID).map_err(|_| SubscribeError::InvalidFilter)?;
-    let mailbox = Arc::new(Mailbox::new(client_id, core.namespace.registry.next_session_no(), ""));
+    let mailbox = Arc::new(namespace.make(client_id, ""));
     mailbox.attach(Wire::Messages, false, u32::MAX, 0);
     mailbox.set_credit(AHEAD);
     let plain = matches!(filter, SubscriptionFilter::Plain(_));
     let replayed = plain && options.retain_handling != RetainHandling::DoNotSend;
-    let (_, replay) = core.namespace.router.subscribe(
+    let (_, replay) = namespace.router.subscribe(
         &filter,
         &mailbox,
         entry,
-        |shared| core.make_group(shared),
-        || replayed.then(|| core.namespace.retained.replay(filter.topic_filter(), entry)),
+        |shared| Core::make_group(namespace, shared),
+        || replayed.then(|| namespace.retained.replay(filter.topic_filter(), entry)),
     );
-    add(&core.counters.subscriptions, 1);
+    add(&namespace.counters.subscriptions, 1);
     let group = match &filter {
         SubscriptionFilter::Shared(shared) => {
-            add(&core.counters.subscriptions_shared, 1);
-            core.namespace.router.group(shared)
+            add(&namespace.counters.subscriptions_shared, 1);
+            namespace.router.group(shared)
         }
         SubscriptionFilter::Plain(_) => None,
     };
@@ -288,8 +297,9 @@ impl Subscription {
         if delivery.qos > Qos::AtMostOnce {
             self.settled.add(Some(&delivery.message));
         }
+        let namespace = &self.mailbox.namespace;
         let hooked = !self.core.interests.deliver
-            || guarded(|| self.core.hooks.on_deliver(&client("in-process"), &mut delivery.message))
+            || guarded(|| self.core.hooks.on_deliver(&client(namespace), &mut delivery.message))
                 .unwrap_or(false);
         let expired = delivery.expires_at.is_some_and(|at| at <= Instant::now());
         self.core.group_finished(&delivery);
@@ -313,7 +323,7 @@ impl Subscription {
         let config = core.config();
         let wants = Wants { lane: true, quota: AHEAD, settled, limits: &config.limits };
         self.mailbox.collect(cx, wants, &mut collected);
-        self.core.charge(collected.charge);
+        self.mailbox.namespace.charge(collected.charge);
         self.mailbox.set_credit(AHEAD);
         while let Some((delivery, _)) = collected.lane.pop() {
             self.ready.push_back(delivery);
@@ -326,7 +336,7 @@ impl Subscription {
         let Some(replay) = &mut self.replay else { return false };
         let bytes = self.core.config().limits.replay_bytes_ahead.min(16 * 1024);
         let ready = &mut self.ready;
-        let retained = &self.core.namespace.retained;
+        let retained = &self.mailbox.namespace.retained;
         if replay.step(retained, bytes, Instant::now(), |deliveries| ready.extend(deliveries)) {
             self.replay = None;
         }
@@ -366,7 +376,7 @@ impl Drop for Subscription {
             self.core.give_back(&self.mailbox, unsent);
         }
         let mut drops = Drops::default();
-        self.core.charge(self.mailbox.end(&mut drops));
+        self.mailbox.namespace.charge(self.mailbox.end(&mut drops));
         self.core.report(&self.mailbox, drops);
     }
 }

@@ -28,6 +28,7 @@ use crate::drops::{DropCounts, DropReport};
 use crate::end::EndReason;
 use crate::lane::{Content, Lane, Patience, Post, Posted, Tally};
 use crate::metrics::DropReason;
+use crate::namespace::Namespace;
 use crate::pages::Entry;
 use crate::persist::{Arrival, answer_parked};
 use crate::queue::{Drops, Offered, Queue, Settled, Window};
@@ -132,6 +133,8 @@ struct State {
 /// Where messages for one session arrive.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
+    /// What the session lives in, and all that it can reach.
+    pub(crate) namespace: Arc<Namespace>,
     pub(crate) client_id: ClientId,
     pub(crate) session_no: SessionNo,
     wire: AtomicU8,
@@ -166,12 +169,19 @@ pub(crate) enum Claimed {
 
 impl Mailbox {
     /// A mailbox whose session is with the caller.
-    pub(crate) fn new(client_id: ClientId, session_no: SessionNo, identity: &str) -> Self {
-        Self::with_owner(client_id, session_no, identity, Owner::Live, Queue::default(), 0)
+    pub(crate) fn new(
+        namespace: Arc<Namespace>,
+        client_id: ClientId,
+        session_no: SessionNo,
+        identity: &str,
+    ) -> Self {
+        let queue = Queue::default();
+        Self::with_owner(namespace, client_id, session_no, identity, Owner::Live, queue, 0)
     }
 
     /// A mailbox for a session restored from the store, with what waits for it and what that costs.
     pub(crate) fn restored(
+        namespace: Arc<Namespace>,
         session: Box<Session>,
         session_no: SessionNo,
         identity: &str,
@@ -181,6 +191,7 @@ impl Mailbox {
         let charge = queue.take_charge();
         let durable = session.is_durable();
         let mailbox = Self::with_owner(
+            namespace,
             session.client_id().clone(),
             session_no,
             identity,
@@ -194,6 +205,7 @@ impl Mailbox {
     }
 
     fn with_owner(
+        namespace: Arc<Namespace>,
         client_id: ClientId,
         session_no: SessionNo,
         identity: &str,
@@ -202,6 +214,7 @@ impl Mailbox {
         last_seq: u64,
     ) -> Self {
         Self {
+            namespace,
             client_id,
             session_no,
             wire: AtomicU8::new(Wire::Offline as u8),

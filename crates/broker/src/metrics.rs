@@ -125,6 +125,20 @@ macro_rules! counters {
         }
 
         impl Metrics {
+            /// Adds another snapshot, counter by counter.
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+                for (reason, count) in &other.dropped {
+                    *self.dropped.entry(*reason).or_default() += count;
+                }
+                for (why, count) in &other.handshakes_refused {
+                    *self.handshakes_refused.entry(*why).or_default() += count;
+                }
+                for (reason, count) in &other.connections_ended {
+                    *self.connections_ended.entry(*reason).or_default() += count;
+                }
+            }
+
             /// Every plain counter with its name, in the order of declaration.
             #[must_use]
             pub fn named(&self) -> Vec<(&'static str, u64)> {
@@ -219,6 +233,8 @@ counters! {
     store_times_full,
     /// Messages held now, until the store has room for them.
     store_held_messages,
+    /// Tenants that were not opened because there were `tenants_max`.
+    tenants_refused,
     /// Panics in hooks, authenticators and guards of logins; each ended one connection.
     hook_panics,
     /// Logins that an authenticator refused, or that none had an answer for.
@@ -240,6 +256,11 @@ impl Counters {
         if let Some(cell) = self.refused.get(why as usize) {
             cell.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn client_connected(&self) {
+        let connected = self.clients_connected.fetch_add(1, Ordering::Relaxed) + 1;
+        self.clients_maximum.fetch_max(connected, Ordering::Relaxed);
     }
 
     pub(crate) fn ended(&self, reason: EndReason) {

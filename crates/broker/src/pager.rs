@@ -258,7 +258,7 @@ impl Reading {
         self.wanted.clear();
         let window = core.window_to_fill();
         let charge = mailbox.next_to_read(window, READ_STEP, &mut self.wanted, &mut drops);
-        core.charge(charge);
+        mailbox.namespace.charge(charge);
         core.report(mailbox, drops);
         if self.wanted.is_empty() {
             return Ok(Goes::NoFurther);
@@ -268,11 +268,11 @@ impl Reading {
         if core.budget.is_short() {
             self.cache.clear();
         }
-        add(&core.counters.messages_paged_in, self.wanted.len() as u64);
+        add(&mailbox.namespace.counters.messages_paged_in, self.wanted.len() as u64);
         let mut drops = Drops::default();
         let read = self.wanted.drain(..).zip(self.found.drain(..));
         let (more, charge) = mailbox.take_read(read, &mut drops);
-        core.charge(charge);
+        mailbox.namespace.charge(charge);
         for lost in drops.list.iter().filter(|dropped| dropped.reason == DropReason::Store) {
             let client_id = mailbox.client_id.as_str();
             tracing::error!(

@@ -21,7 +21,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Identity {
     /// The name it authenticated by; empty for an anonymous client.
     pub user: String,
-    /// The tenant it belongs to, where the authenticator knows it.
+    /// The tenant it belongs to, where the authenticator knows it. It counts only where a rule of
+    /// [`TenantsConfig`](crate::TenantsConfig) says so.
     pub tenant: Option<String>,
     /// The roles it was given, in no particular order.
     pub roles: Vec<String>,
@@ -37,6 +38,12 @@ impl Identity {
     #[must_use]
     pub fn anonymous() -> Self {
         Self::default()
+    }
+
+    /// The first attribute with this name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// A client known by name.

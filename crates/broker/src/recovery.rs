@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::core::Core;
 use crate::mailbox::Mailbox;
 use crate::metrics::add;
+use crate::namespace::Namespace;
 use crate::pager::READ_STEP;
 use crate::pages::{Entry as Place, Expiry, Item, Pages};
 use crate::persist::{Entry, Write};
@@ -38,6 +39,7 @@ const PROGRESS_STEP: u64 = 4_096;
 pub(crate) struct Recovered {
     pub(crate) meta: Option<Meta>,
     report: Report,
+    namespaces: Vec<(NamespaceNo, Text)>,
     sessions: Vec<Found>,
     by_number: HashMap<SessionNo, usize>,
     retained: Vec<RetainedRecord>,
@@ -68,7 +70,9 @@ impl Visitor for Recovered {
         self.meta = Some(meta.clone());
     }
 
-    fn namespace(&mut self, _namespace: NamespaceNo, _name: &Text) {}
+    fn namespace(&mut self, namespace: NamespaceNo, name: &Text) {
+        self.namespaces.push((namespace, name.clone()));
+    }
 
     fn session(&mut self, stored: StoredSession) {
         self.progress.saw(|seen| &mut seen.sessions);
@@ -221,6 +225,7 @@ pub(crate) fn read(store: &mut dyn Store, inflight_max: u16) -> Result<Recovered
     let mut recovered = Recovered {
         meta: None,
         report: Report::default(),
+        namespaces: Vec::new(),
         sessions: Vec::new(),
         by_number: HashMap::new(),
         retained: Vec::new(),
@@ -241,6 +246,7 @@ pub(crate) fn restore(
     let Recovered {
         meta,
         report,
+        namespaces,
         mut sessions,
         by_number,
         retained,
@@ -254,14 +260,20 @@ pub(crate) fn restore(
     let clock = Clock::now(report.newest);
     let ahead = report.newest.map_or(Duration::ZERO, |newest| newest.since(begun.wall));
     let base = begun.monotonic.checked_sub(ahead).unwrap_or(begun.monotonic);
+    for (number, name) in &namespaces {
+        core.namespaces.restore(*number, name.as_str());
+    }
     if let Some(meta) = &meta {
-        core.namespace.registry.set_next_session_no(meta.next_session);
-        core.namespace.retained.set_last_number(meta.next_retained.saturating_sub(1));
+        core.namespaces.common().numbers.set_next_session_no(meta.next_session);
+        for namespace in core.namespaces.all() {
+            namespace.retained.set_last_number(meta.next_retained.saturating_sub(1));
+        }
     }
     for record in retained {
         progress.saw(|seen| &mut seen.retained);
         let expires_at = record.expires_at.and_then(|at| clock.at(at));
-        core.namespace.retained.restore(Retained {
+        let namespace = namespace_of(core, record.namespace);
+        namespace.retained.restore(Retained {
             message: core.own_message(record.message),
             number: record.number,
             expires_at,
@@ -290,8 +302,14 @@ pub(crate) fn restore(
 fn group(core: &Arc<Core>, found: Found) -> Option<(Arc<Group>, Pages)> {
     let SessionKey::Group(text) = &found.stored.key else { return None };
     let filter = SharedFilter::parse(text.as_bytes(), TextRules::PERMISSIVE).ok()?;
-    let group = Arc::new(Group::restored(filter.clone(), found.stored.session, found.last_seq));
-    core.namespace.router.restore_group(&filter, Arc::clone(&group));
+    let namespace = namespace_of(core, found.stored.namespace);
+    let group = Arc::new(Group::restored(
+        Arc::clone(&namespace),
+        filter.clone(),
+        found.stored.session,
+        found.last_seq,
+    ));
+    namespace.router.restore_group(&filter, Arc::clone(&group));
     Some((group, found.pages))
 }
 
@@ -371,25 +389,34 @@ fn client(core: &Arc<Core>, found: Found, clock: Clock, base: Instant) {
     pages.set_base(base);
     let queue = Queue::restored(pages, core.window().store_in_memory);
     let owner = &stored.record.owner;
-    let (mailbox, charge) = Mailbox::restored(session, stored.session, owner, queue, last_seq);
+    let namespace = namespace_of(core, stored.namespace);
+    let (mailbox, charge) =
+        Mailbox::restored(Arc::clone(&namespace), session, stored.session, owner, queue, last_seq);
     let mailbox = Arc::new(mailbox);
-    core.charge(charge);
-    core.namespace.registry.restore(Arc::clone(&mailbox));
+    namespace.charge(charge);
+    namespace.registry.restore(Arc::clone(&mailbox));
     for (filter, subscription) in &subscriptions {
-        subscribe(core, &mailbox, filter, *subscription);
+        subscribe(&mailbox, filter, *subscription);
     }
-    add(&core.counters.sessions_parked, 1);
+    add(&namespace.counters.sessions_parked, 1);
     if let Some(at) = due {
         core.timers.schedule(at, &mailbox);
     }
 }
 
-fn subscribe(
-    core: &Arc<Core>,
-    mailbox: &Arc<Mailbox>,
-    filter: &SubscriptionFilter,
-    subscription: Subscription,
-) {
+/// The namespace with this number. The store names each of those that it has something in, unless a part of it was lost
+/// and put aside: then what is in it is kept, under a name that leads to no other tenant's.
+fn namespace_of(core: &Core, number: NamespaceNo) -> Arc<Namespace> {
+    if let Some(namespace) = core.namespaces.by_number(number) {
+        return namespace;
+    }
+    let name = format!("lost-name-{number}");
+    tracing::error!(event = "tenant_without_name", number = number.0, name);
+    core.namespaces.restore(number, &name);
+    core.namespaces.by_number(number).unwrap_or_else(|| Arc::clone(core.namespaces.default()))
+}
+
+fn subscribe(mailbox: &Arc<Mailbox>, filter: &SubscriptionFilter, subscription: Subscription) {
     let options = subscription.options;
     let entry = SubscriptionEntry {
         qos: options.qos,
@@ -397,16 +424,17 @@ fn subscribe(
         retain_as_published: options.retain_as_published,
         subscription_id: subscription.subscription_id,
     };
-    core.namespace.router.subscribe(
+    let namespace = &mailbox.namespace;
+    namespace.router.subscribe(
         filter,
         mailbox,
         entry,
-        |shared| core.make_group(shared),
+        |shared| Core::make_group(namespace, shared),
         || (),
     );
-    add(&core.counters.subscriptions, 1);
+    add(&namespace.counters.subscriptions, 1);
     if matches!(filter, SubscriptionFilter::Shared(_)) {
-        add(&core.counters.subscriptions_shared, 1);
+        add(&namespace.counters.subscriptions_shared, 1);
     }
 }
 

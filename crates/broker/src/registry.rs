@@ -3,7 +3,7 @@
 //! The lock is held for a look-up only. It may be taken before a mailbox's lock, never while one is held.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dunlin_codec::ClientId;
 use dunlin_store::SessionNo;
@@ -11,24 +11,51 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::mailbox::Mailbox;
+use crate::metrics::shift;
 
 /// Parts of the table with a lock of their own, so that many CONNECTs at once do not queue up.
 const SHARDS: usize = 16;
+
+/// What the registries of one broker share: session numbers are the store's, which has all namespaces in it.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    next_session: AtomicU32,
+    /// Sessions in all registries.
+    sessions: AtomicU64,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { next_session: AtomicU32::new(SessionNo::FIRST.0), sessions: AtomicU64::new(0) }
+    }
+}
+
+impl Numbers {
+    /// Numbers below this one were used before the start.
+    pub(crate) fn set_next_session_no(&self, next: SessionNo) {
+        self.next_session.fetch_max(next.0, Ordering::Relaxed);
+    }
+
+    /// Sessions of the whole broker, connected or not.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+}
 
 /// The sessions of one namespace.
 #[derive(Debug)]
 pub(crate) struct Registry {
     shards: [Mutex<HashMap<ClientId, Arc<Mailbox>>>; SHARDS],
     hasher: hashbrown::DefaultHashBuilder,
-    next_session: AtomicU32,
+    numbers: Arc<Numbers>,
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(numbers: Arc<Numbers>) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: hashbrown::DefaultHashBuilder::default(),
-            next_session: AtomicU32::new(SessionNo::FIRST.0),
+            numbers,
         }
     }
 
@@ -42,42 +69,52 @@ impl Registry {
 
     /// A number for a session or a shared group, never used before.
     pub(crate) fn next_session_no(&self) -> SessionNo {
-        SessionNo(self.next_session.fetch_add(1, Ordering::Relaxed))
+        SessionNo(self.numbers.next_session.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Numbers below this one were used before the start.
-    pub(crate) fn set_next_session_no(&self, next: SessionNo) {
-        self.next_session.fetch_max(next.0, Ordering::Relaxed);
-    }
-
-    /// The mailbox of a client's session, or a new one, which is then the caller's. The `bool` says which: `true` for a
-    /// new one.
-    pub(crate) fn find_or_make(&self, client_id: &ClientId, owner: &str) -> (Arc<Mailbox>, bool) {
+    /// The mailbox of a client's session, or the one that `make` makes. The `bool` says which: `true` for a new one.
+    pub(crate) fn find_or_make(
+        &self,
+        client_id: &ClientId,
+        make: impl FnOnce() -> Mailbox,
+    ) -> (Arc<Mailbox>, bool) {
         let mut shard = self.shard(client_id).lock();
         if let Some(mailbox) = shard.get(client_id) {
             return (Arc::clone(mailbox), false);
         }
-        let mailbox = Arc::new(Mailbox::new(client_id.clone(), self.next_session_no(), owner));
+        let mailbox = Arc::new(make());
         shard.insert(client_id.clone(), Arc::clone(&mailbox));
+        self.count(1);
         (mailbox, true)
+    }
+
+    fn count(&self, by: i64) {
+        shift(&self.numbers.sessions, by);
     }
 
     pub(crate) fn find(&self, client_id: &ClientId) -> Option<Arc<Mailbox>> {
         self.shard(client_id).lock().get(client_id).map(Arc::clone)
     }
 
-    /// Puts a new mailbox in the place of `old`, whose session is over; none if somebody else did before.
-    pub(crate) fn replace(&self, old: &Arc<Mailbox>, owner: &str) -> Option<Arc<Mailbox>> {
+    /// Puts what `make` makes in the place of `old`, whose session is over; none if somebody else did before.
+    pub(crate) fn replace(
+        &self,
+        old: &Arc<Mailbox>,
+        make: impl FnOnce() -> Mailbox,
+    ) -> Option<Arc<Mailbox>> {
         let mut shard = self.shard(&old.client_id).lock();
         let place = shard.get_mut(&old.client_id).filter(|mailbox| Arc::ptr_eq(mailbox, old))?;
-        let mailbox = Arc::new(Mailbox::new(old.client_id.clone(), self.next_session_no(), owner));
+        let mailbox = Arc::new(make());
         *place = Arc::clone(&mailbox);
         Some(mailbox)
     }
 
     /// Adds a session from the store.
     pub(crate) fn restore(&self, mailbox: Arc<Mailbox>) {
-        self.shard(&mailbox.client_id).lock().insert(mailbox.client_id.clone(), mailbox);
+        let client_id = mailbox.client_id.clone();
+        if self.shard(&client_id).lock().insert(client_id.clone(), mailbox).is_none() {
+            self.count(1);
+        }
     }
 
     /// Forgets a session that has ended.
@@ -85,12 +122,16 @@ impl Registry {
         let mut shard = self.shard(&mailbox.client_id).lock();
         if shard.get(&mailbox.client_id).is_some_and(|other| Arc::ptr_eq(other, mailbox)) {
             shard.remove(&mailbox.client_id);
+            self.count(-1);
         }
     }
 
-    /// Sessions, connected or not.
-    pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mailboxes = std::mem::take(&mut *shard.lock());
+            self.count(-i64::try_from(mailboxes.len()).unwrap_or(0));
+        }
     }
 
     /// Every mailbox, a shard at a time.

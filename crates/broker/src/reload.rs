@@ -210,7 +210,7 @@ fn changed(prefix: &str, keys: &[(&'static str, Applies)]) -> Vec<ChangedSetting
 /// The clients that are connected by a listener.
 fn clients_of(core: &Core, places: &Places) -> Clients {
     let mut names = Vec::new();
-    core.namespace.registry.for_each(|mailbox| {
+    core.for_each_session(|mailbox| {
         if mailbox.is_connected_by(places.number) {
             names.push(mailbox.client_id.as_str().to_owned());
         }
@@ -235,18 +235,18 @@ fn above(
     let (old, new) = (Allowed::of(&present.limits), Allowed::of(&wanted.limits));
     let connections = core.connections.load(Ordering::Relaxed);
     whole("limits.connections_max", old.connections, new.connections, connections);
-    let bytes = core.namespace.retained.bytes();
+    let common = core.namespaces.common();
+    let bytes = common.totals.bytes();
     whole("limits.retained_bytes_max", old.retained_bytes, new.retained_bytes, bytes);
     whole("limits.memory_bytes_max", old.memory_bytes, new.memory_bytes, core.budget.used());
     let (old, new) = (&present.limits, &wanted.limits);
-    let sessions = core.namespace.registry.len() as u64;
+    let sessions = common.numbers.sessions();
     whole("limits.sessions_max", old.sessions_max.into(), new.sessions_max.into(), sessions);
-    let retained = &core.namespace.retained;
     whole(
         "limits.retained_messages_max",
         old.retained_messages_max,
         new.retained_messages_max,
-        retained.len(),
+        common.totals.messages(),
     );
     for (config, places) in listeners.places() {
         let Some(later) = wanted.listeners.iter().find(|later| later.name == config.name) else {
@@ -278,7 +278,7 @@ fn queues_above(
         return None;
     }
     let (mut names, mut most) = (Vec::new(), 0);
-    core.namespace.registry.for_each(|mailbox| {
+    core.for_each_session(|mailbox| {
         let waiting = load(mailbox.load()) as u64;
         if waiting > limit {
             most = most.max(waiting);
@@ -300,16 +300,16 @@ fn enforce(core: &Arc<Core>, listeners: &Listeners) {
     let allowed = Allowed::of(&config.limits).connections;
     let beyond = core.connections.load(Ordering::Relaxed).saturating_sub(allowed);
     close_some(core, beyond, |mailbox| mailbox.is_online());
-    core.namespace.registry.for_each(|mailbox| {
+    core.for_each_session(|mailbox| {
         let mut drops = Drops::default();
-        core.charge(mailbox.trim(&config.limits, &mut drops));
+        mailbox.namespace.charge(mailbox.trim(&config.limits, &mut drops));
         core.report(mailbox, drops);
     });
 }
 
 /// Closes so many connections. There is no order of merit among clients: whoever is found first goes.
 fn close_some(core: &Core, mut count: u64, choose: impl Fn(&crate::mailbox::Mailbox) -> bool) {
-    core.namespace.registry.for_each(|mailbox| {
+    core.for_each_session(|mailbox| {
         if count > 0 && choose(mailbox) {
             mailbox.evict(EndReason::LimitLowered);
             count -= 1;

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use dunlin_codec::{Message, TopicName};
 use dunlin_session::{Delivery, Origin, SubscriptionIds};
+use dunlin_store::NamespaceNo;
 use dunlin_topics::{NameCursor, NameIndex, TopicFilter};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -60,18 +61,100 @@ pub(crate) enum Kept {
     Full,
 }
 
+/// The retained messages of all namespaces together, and how many there may be.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    messages_max: AtomicU64,
+    bytes_max: AtomicU64,
+}
+
+impl Totals {
+    pub(crate) const fn new(messages_max: u64, bytes_max: u64) -> Self {
+        Self {
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            messages_max: AtomicU64::new(messages_max),
+            bytes_max: AtomicU64::new(bytes_max),
+        }
+    }
+
+    /// Takes other limits. What is there stays.
+    pub(crate) fn set_limits(&self, messages_max: u64, bytes_max: u64) {
+        self.messages_max.store(messages_max, Ordering::Relaxed);
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is no room for a message of `size` bytes in the place of one of `old` bytes, if there is one.
+    fn are_full(&self, size: u64, old: Option<u64>) -> bool {
+        let messages_max = self.messages_max.load(Ordering::Relaxed);
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        let bytes = (self.bytes() + size).saturating_sub(old.unwrap_or(0));
+        old.is_none() && self.messages() >= messages_max || bytes > bytes_max
+    }
+}
+
+/// When retained messages of all namespaces expire: for the one task that sees to it.
+#[derive(Debug, Default)]
+pub(crate) struct Expiries {
+    /// With the message's namespace and number, which name it.
+    by_time: Mutex<BTreeMap<(Instant, NamespaceNo, u64), TopicName>>,
+    changed: Notify,
+}
+
+impl Expiries {
+    fn add(&self, key: (Instant, NamespaceNo, u64), topic: &TopicName) {
+        let mut by_time = self.by_time.lock();
+        let first = by_time.first_key_value().is_none_or(|(first, _)| key.0 < first.0);
+        by_time.insert(key, topic.clone());
+        drop(by_time);
+        if first {
+            self.changed.notify_one();
+        }
+    }
+
+    fn remove(&self, key: &(Instant, NamespaceNo, u64)) {
+        self.by_time.lock().remove(key);
+    }
+
+    /// When the next message expires.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.by_time.lock().first_key_value().map(|((at, _, _), _)| *at)
+    }
+
+    /// Told when a message expires sooner than all others.
+    pub(crate) const fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// Takes a message whose time has passed: its namespace, topic and number.
+    pub(crate) fn pop(&self, now: Instant) -> Option<(NamespaceNo, TopicName, u64)> {
+        let mut by_time = self.by_time.lock();
+        let entry = by_time.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let ((_, namespace, number), topic) = entry.remove_entry();
+        Some((namespace, topic, number))
+    }
+}
+
 /// The retained messages of one namespace.
 #[derive(Debug)]
 pub(crate) struct RetainedSet {
     index: RwLock<NameIndex<Retained>>,
     last_number: AtomicU64,
     bytes: AtomicU64,
-    messages_max: AtomicU64,
-    bytes_max: AtomicU64,
+    totals: Arc<Totals>,
     budget: Arc<Budget>,
-    /// Those that expire, by when.
-    expiring: Mutex<BTreeMap<(Instant, u64), TopicName>>,
-    changed: Notify,
+    namespace: NamespaceNo,
+    expiries: Arc<Expiries>,
     /// Topics of which the store may yet refuse something: then what it has holds again. Locked after `index`. Bounded by
     /// what may be on its way to the store.
     under_way: Mutex<HashMap<TopicName, UnderWay>>,
@@ -81,26 +164,24 @@ pub(crate) struct RetainedSet {
 }
 
 impl RetainedSet {
-    pub(crate) fn new(messages_max: u64, bytes_max: u64, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(
+        namespace: NamespaceNo,
+        totals: Arc<Totals>,
+        budget: Arc<Budget>,
+        expiries: Arc<Expiries>,
+    ) -> Self {
         Self {
             index: RwLock::new(NameIndex::new()),
             last_number: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            messages_max: AtomicU64::new(messages_max),
-            bytes_max: AtomicU64::new(bytes_max),
+            totals,
             budget,
-            expiring: Mutex::default(),
-            changed: Notify::new(),
+            namespace,
+            expiries,
             under_way: Mutex::default(),
             order: std::array::from_fn(|_| Mutex::default()),
             hasher: DefaultHashBuilder::default(),
         }
-    }
-
-    /// Takes other limits. What is there stays.
-    pub(crate) fn set_limits(&self, messages_max: u64, bytes_max: u64) {
-        self.messages_max.store(messages_max, Ordering::Relaxed);
-        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     /// Held from [`RetainedSet::apply`] until the message is in its receivers' queues, or on its way through the store: so
@@ -115,12 +196,7 @@ impl RetainedSet {
     fn came(&self, retained: &Retained) {
         self.account(&retained.message, 1);
         if let Some(at) = retained.expires_at {
-            let mut expiring = self.expiring.lock();
-            let first = expiring.first_key_value().is_none_or(|((first, _), _)| at < *first);
-            expiring.insert((at, retained.number), retained.message.topic.clone());
-            if first {
-                self.changed.notify_one();
-            }
+            self.expiries.add((at, self.namespace, retained.number), &retained.message.topic);
         }
     }
 
@@ -128,36 +204,21 @@ impl RetainedSet {
     fn went(&self, retained: &Retained) {
         self.account(&retained.message, -1);
         if let Some(at) = retained.expires_at {
-            self.expiring.lock().remove(&(at, retained.number));
+            self.expiries.remove(&(at, self.namespace, retained.number));
         }
     }
 
     fn account(&self, message: &Message, sign: i64) {
         let size = message.size();
-        shift(&self.bytes, sign * i64::try_from(size).unwrap_or(i64::MAX));
+        let bytes = sign * i64::try_from(size).unwrap_or(i64::MAX);
+        shift(&self.bytes, bytes);
+        shift(&self.totals.bytes, bytes);
+        shift(&self.totals.messages, sign);
         self.budget.change(sign * Budget::entry_cost(INDEX_BYTES, size, message.payload.len()));
     }
 
-    /// When the next message expires.
-    pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.expiring.lock().first_key_value().map(|((at, _), _)| *at)
-    }
-
-    /// Told when a message expires sooner than all others.
-    pub(crate) fn changed(&self) -> &Notify {
-        &self.changed
-    }
-
-    /// Removes one message whose time has passed. Gives its topic and the number of its removal.
-    pub(crate) fn expire(&self, now: Instant) -> Option<(TopicName, u64)> {
-        let (number, topic) = {
-            let expiring = self.expiring.lock();
-            let ((at, number), topic) = expiring.first_key_value()?;
-            if *at > now {
-                return None;
-            }
-            (*number, topic.clone())
-        };
+    /// Removes a message whose time has passed. Gives the number of its removal.
+    pub(crate) fn expire(&self, topic: &TopicName, number: u64) -> u64 {
         let mut index = self.index.write();
         let removal = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         if index.get(topic.as_bytes()).is_some_and(|retained| retained.number == number)
@@ -165,11 +226,11 @@ impl RetainedSet {
         {
             self.went(&old);
             // Nothing from before comes back.
-            if let Some(topic) = self.under_way.lock().get_mut(&topic) {
+            if let Some(topic) = self.under_way.lock().get_mut(topic) {
                 (topic.newest, topic.stored, topic.stored_number) = (removal, None, removal);
             }
         }
-        Some((topic, removal))
+        removal
     }
 
     /// Applies a PUBLISH with RETAIN. To be called under the router's read guard.
@@ -187,11 +248,7 @@ impl RetainedSet {
             return Kept::Removed(number);
         }
         let old = index.get(message.topic.as_bytes()).map(|old| old.message.size() as u64);
-        let bytes = self.bytes.load(Ordering::Relaxed) - old.unwrap_or(0) + message.size() as u64;
-        let messages_max = self.messages_max.load(Ordering::Relaxed);
-        let full = (old.is_none() && index.len() as u64 >= messages_max)
-            || bytes > self.bytes_max.load(Ordering::Relaxed);
-        if full {
+        if self.totals.are_full(message.size() as u64, old) {
             return Kept::Full;
         }
         // [MQTT-3.3.1-5] The newest replaces.
@@ -401,7 +458,12 @@ mod tests {
     // [MQTT-3.3.1-5] In whatever order the store takes and refuses, memory ends with what it has.
     fn what_the_store_refuses_gives_way_to_what_it_has() {
         let budget = Budget::new(1 << 20);
-        let set = RetainedSet::new(10, 1 << 20, Arc::clone(&budget));
+        let set = RetainedSet::new(
+            NamespaceNo::DEFAULT,
+            Arc::new(Totals::new(10, 1 << 20)),
+            Arc::clone(&budget),
+            Arc::default(),
+        );
         let now = || set.index.read().get(b"r").map(|kept| kept.message.payload.clone());
         let (first, number) = apply(&set, "first");
         set.settled(&first, number, None);

@@ -173,6 +173,12 @@ impl Router {
         self.bump(filter.filter());
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        let tables = std::mem::take(&mut *self.tables.write());
+        drop(tables);
+    }
+
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Tables> {
         self.tables.read()
     }

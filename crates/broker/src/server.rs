@@ -9,10 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use dunlin_codec::{ClientId, Message, ReasonCode};
-use dunlin_store::{
-    Committer, CommitterOptions, MemoryStore, MessageId, NamespaceNo, Store, StoreError,
-};
+use dunlin_codec::{Message, ReasonCode};
+use dunlin_store::{Committer, CommitterOptions, MemoryStore, MessageId, Store, StoreError};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -22,22 +20,22 @@ use crate::allowed::Allowed;
 use crate::budget::Budget;
 use crate::chain::Authenticators;
 use crate::config::{Config, InvalidConfig, ListenerConfig};
-use crate::core::{Core, Namespace};
+use crate::core::Core;
 use crate::end::EndReason;
 use crate::handing_in::Backlog;
 use crate::holding::Holding;
 use crate::hooks::{Hooks, Interests, NoHooks};
 use crate::janitor::{self, Timers};
 use crate::listen::{self, Listeners, RefusalLog};
-use crate::local::{self, PublishError, SubscribeError, SubscribeOptions, Subscription};
+use crate::local::{PublishError, SubscribeError, SubscribeOptions, Subscription};
 use crate::metrics::{Counters, DropReason, Metrics};
+use crate::namespace::{Common, Namespaces, TenantError};
 use crate::pager::Pager;
 use crate::policy::{Authenticator, LoginGuard};
 use crate::recovery;
-use crate::registry::Registry;
-use crate::retained::RetainedSet;
-use crate::router::Router;
+use crate::retained::Totals;
 use crate::sys;
+use crate::tenant::Tenant;
 
 /// Between the wills and the closing of sockets at a shutdown: what the wills' receivers have to be woken in.
 const WILLS_SETTLE: Duration = Duration::from_millis(50);
@@ -227,20 +225,19 @@ fn core(
 ) -> Arc<Core> {
     let allowed = Allowed::of(&config.limits);
     let budget = Budget::new(allowed.memory_bytes);
-    let (messages_max, bytes_max) = (config.limits.retained_messages_max, allowed.retained_bytes);
-    let retained = RetainedSet::new(messages_max, bytes_max, Arc::clone(&budget));
+    let common = Common {
+        budget: Arc::clone(&budget),
+        numbers: Arc::default(),
+        expiries: Arc::default(),
+        totals: Arc::new(Totals::new(config.limits.retained_messages_max, allowed.retained_bytes)),
+    };
     let interests: Interests = hooks.interests();
     Arc::new_cyclic(|me| Core {
         me: me.clone(),
         config: ArcSwap::from_pointee(config),
         counters: Counters::default(),
         budget,
-        namespace: Namespace {
-            number: NamespaceNo::DEFAULT,
-            registry: Registry::new(),
-            router: Router::new(),
-            retained,
-        },
+        namespaces: Namespaces::new(common),
         hooks,
         interests,
         authenticators,
@@ -293,17 +290,41 @@ impl Broker {
         self.listeners.lock().addresses()
     }
 
-    /// Publishes a message from inside the process, as a client would. With QoS above 0 it resolves when a PUBACK would
+    /// The tenant with this name, opened if it is not there. `default` is where clients come for which no rule of
+    /// [`TenantsConfig`](crate::TenantsConfig) names a tenant.
+    ///
+    /// # Errors
+    ///
+    /// [`TenantError`] when that is no name, or there is no room for another tenant.
+    pub fn tenant(&self, name: &str) -> Result<Tenant, TenantError> {
+        if self.core.is_closing() {
+            return Err(TenantError::Closed);
+        }
+        Ok(Tenant::new(&self.core, self.core.open_namespace(name)?))
+    }
+
+    /// The names of all tenants, `default` first, then in the order of their opening.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<Arc<str>> {
+        self.core.namespaces.all().iter().map(|namespace| Arc::clone(&namespace.name)).collect()
+    }
+
+    /// The default tenant.
+    fn own(&self) -> Tenant {
+        Tenant::new(&self.core, Arc::clone(self.core.namespaces.default()))
+    }
+
+    /// Publishes a message from inside the process, as a client of the tenant `default` would. With QoS above 0 it resolves when a PUBACK would
     /// have been sent, and to what the PUBACK would say.
     ///
     /// # Errors
     ///
     /// [`PublishError`] when a hook or a limit refuses it, or the store cannot take it.
     pub async fn publish(&self, message: Message) -> Result<ReasonCode, PublishError> {
-        local::publish(&self.core, message).await
+        self.own().publish(message).await
     }
 
-    /// Subscribes from inside the process, as a client would; shared filters too.
+    /// Subscribes from inside the process, as a client of the tenant `default` would; shared filters too.
     ///
     /// # Errors
     ///
@@ -313,27 +334,26 @@ impl Broker {
         filter: &str,
         options: SubscribeOptions,
     ) -> Result<Subscription, SubscribeError> {
-        local::subscribe(&self.core, filter, options).await
+        self.own().subscribe(filter, options).await
     }
 
-    /// Every counter as it is now.
+    /// Every counter as it is now, over all tenants.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.core.metrics()
     }
 
-    /// Copies of messages that a client did not get since its session began, by reason; none if it has no session. The
+    /// Copies of messages that a client of the tenant `default` did not get since its session began, by reason; none if it has no session. The
     /// numbers live as long as the session, and not over a restart.
     #[must_use]
     pub fn drops(&self, client_id: &str) -> Option<BTreeMap<DropReason, u64>> {
-        let client_id = ClientId::new(client_id.to_owned()).ok()?;
-        self.core.namespace.registry.find(&client_id).map(|mailbox| mailbox.drops())
+        self.own().drops(client_id)
     }
 
-    /// Closes the Network Connection of a client, whose session stays; whether there is such a session.
+    /// Closes the Network Connection of a client of the tenant `default`, whose session stays; whether there is such a session.
     #[must_use]
     pub fn disconnect(&self, client_id: &str) -> bool {
-        ClientId::new(client_id.to_owned()).is_ok_and(|client_id| self.core.kick(&client_id))
+        self.own().disconnect(client_id)
     }
 
     /// Resolves when the broker has closed: by [`Broker::shutdown`] in another task, or because its store has failed.
@@ -352,7 +372,7 @@ impl Broker {
     async fn wills_settle(&self) {
         for _ in 0..WILLS_SETTLE_STEPS {
             let mut unheard = false;
-            self.core.namespace.registry.for_each(|mailbox| unheard |= mailbox.has_notices());
+            self.core.for_each_session(|mailbox| unheard |= mailbox.has_notices());
             tokio::time::sleep(WILLS_SETTLE).await;
             if !unheard {
                 return;
@@ -373,7 +393,7 @@ impl Broker {
             core.publish_wills();
             self.wills_settle().await;
         }
-        core.namespace.registry.for_each(|mailbox| mailbox.evict(EndReason::ShuttingDown));
+        core.for_each_session(|mailbox| mailbox.evict(EndReason::ShuttingDown));
         core.tasks.close();
         let drain = core.config().limits.shutdown_drain_max + Duration::from_secs(1);
         if tokio::time::timeout(drain, core.tasks.wait()).await.is_err() {
@@ -390,6 +410,6 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.core.closing.send_replace(true);
-        self.core.namespace.registry.for_each(|mailbox| mailbox.evict(EndReason::ShuttingDown));
+        self.core.for_each_session(|mailbox| mailbox.evict(EndReason::ShuttingDown));
     }
 }

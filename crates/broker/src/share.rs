@@ -16,11 +16,14 @@ use parking_lot::Mutex;
 
 use crate::config::Limits;
 use crate::mailbox::Mailbox;
+use crate::namespace::Namespace;
 use crate::router::SubscriptionEntry;
 
 /// One group: everybody who subscribed to the same `$share/{group}/{filter}`.
 #[derive(Debug)]
 pub(crate) struct Group {
+    /// Where all its members live.
+    pub(crate) namespace: Arc<Namespace>,
     pub(crate) filter: SharedFilter,
     /// Its queue's number in the store, which also names the group in a [`Delivery`].
     pub(crate) session_no: SessionNo,
@@ -66,8 +69,13 @@ impl Member {
 }
 
 impl Group {
-    pub(crate) fn new(filter: SharedFilter, session_no: SessionNo) -> Self {
+    pub(crate) fn new(
+        namespace: Arc<Namespace>,
+        filter: SharedFilter,
+        session_no: SessionNo,
+    ) -> Self {
         Self {
+            namespace,
             filter,
             session_no,
             stored: AtomicBool::new(false),
@@ -77,8 +85,13 @@ impl Group {
     }
 
     /// A group whose queue is in the store already.
-    pub(crate) fn restored(filter: SharedFilter, session_no: SessionNo, last_seq: u64) -> Self {
-        let group = Self::new(filter, session_no);
+    pub(crate) fn restored(
+        namespace: Arc<Namespace>,
+        filter: SharedFilter,
+        session_no: SessionNo,
+        last_seq: u64,
+    ) -> Self {
+        let group = Self::new(namespace, filter, session_no);
         group.stored.store(true, Ordering::Relaxed);
         group.state.lock().last_seq = last_seq;
         group
@@ -86,6 +99,7 @@ impl Group {
 
     /// Adds a member or replaces its options; whether it is new.
     pub(crate) fn join(&self, mailbox: &Arc<Mailbox>, entry: SubscriptionEntry) -> bool {
+        debug_assert!(Arc::ptr_eq(&self.namespace, &mailbox.namespace), "a group is one tenant's");
         let mut state = self.state.lock();
         if let Some(member) =
             state.members.iter_mut().find(|member| Arc::ptr_eq(&member.mailbox, mailbox))

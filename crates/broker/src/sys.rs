@@ -1,4 +1,5 @@
-//! The `$SYS` tree: the broker's own numbers as retained messages, kept in memory only.
+//! The `$SYS` tree of each namespace: numbers as retained messages, kept in memory only. In the default namespace they
+//! are the whole broker's, in a tenant's its own.
 //!
 //! Names are those that users of Mosquitto know; what it does not have follows the same pattern. A value is published
 //! when it has changed.
@@ -8,11 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_codec::{Message, Qos, TopicName};
+use dunlin_store::NamespaceNo;
 use hashbrown::HashMap;
 
 use crate::core::Core;
 use crate::fanout::Source;
 use crate::metrics::Metrics;
+use crate::namespace::Namespace;
 
 /// The spans of the load averages, in minutes.
 const SPANS: [(&str, f64); 3] = [("1min", 1.0), ("5min", 5.0), ("15min", 15.0)];
@@ -22,7 +25,7 @@ const NO_TREE_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Publishes until the broker is gone, at the interval that its configuration says.
 pub(crate) async fn run(core: Weak<Core>) {
-    let mut tree = Tree::default();
+    let mut trees: HashMap<NamespaceNo, Tree> = HashMap::new();
     let mut loads = Loads::default();
     loop {
         let Some(alive) = core.upgrade() else { return };
@@ -30,12 +33,19 @@ pub(crate) async fn run(core: Weak<Core>) {
             return;
         }
         let interval = alive.config().sys.interval;
-        if let Some(interval) = interval {
-            let metrics = alive.metrics();
-            loads.update(&metrics, interval);
-            tree.publish(&alive, &metrics, &loads);
-        } else {
-            tree.clear(&alive);
+        for namespace in alive.namespaces.all() {
+            let tree = trees.entry(namespace.number).or_default();
+            let Some(interval) = interval else {
+                tree.clear(&alive, &namespace);
+                continue;
+            };
+            if namespace.number == NamespaceNo::DEFAULT {
+                let metrics = alive.metrics();
+                loads.update(&metrics, interval);
+                tree.publish_whole(&alive, &namespace, &metrics, &loads);
+            } else {
+                tree.publish_own(&alive, &namespace, &namespace.metrics());
+            }
         }
         let next = tokio::time::Instant::now() + interval.unwrap_or(NO_TREE_PAUSE);
         let mut closing = alive.closing.subscribe();
@@ -61,92 +71,121 @@ struct Tree {
 }
 
 impl Tree {
-    fn publish(&mut self, core: &Arc<Core>, metrics: &Metrics, loads: &Loads) {
-        let sessions = metrics.clients_connected + metrics.sessions_parked;
-        let dropped: u64 = metrics.dropped.values().sum();
-        let values: [(&str, String); 30] = [
+    /// The whole broker's numbers, for its operator.
+    fn publish_whole(
+        &mut self,
+        core: &Arc<Core>,
+        namespace: &Arc<Namespace>,
+        metrics: &Metrics,
+        loads: &Loads,
+    ) {
+        let values: [(&str, String); 4] = [
             ("version", concat!("dunlin ", env!("CARGO_PKG_VERSION")).to_owned()),
             ("uptime", format!("{} seconds", core.started.elapsed().as_secs())),
-            ("clients/total", sessions.to_string()),
-            ("clients/connected", metrics.clients_connected.to_string()),
-            ("clients/active", metrics.clients_connected.to_string()),
-            ("clients/disconnected", metrics.sessions_parked.to_string()),
-            ("clients/inactive", metrics.sessions_parked.to_string()),
-            ("clients/maximum", metrics.clients_maximum.to_string()),
-            ("clients/expired", metrics.sessions_expired.to_string()),
-            ("messages/received", metrics.packets_received.to_string()),
-            ("messages/sent", metrics.packets_sent.to_string()),
-            ("messages/stored", (metrics.queued_messages + metrics.retained_messages).to_string()),
-            (
-                "store/messages/count",
-                (metrics.queued_messages + metrics.retained_messages).to_string(),
-            ),
-            ("store/messages/bytes", (metrics.queued_bytes + metrics.retained_bytes).to_string()),
-            ("bytes/received", metrics.bytes_received.to_string()),
-            ("bytes/sent", metrics.bytes_sent.to_string()),
-            ("publish/messages/received", metrics.publish_received.to_string()),
-            ("publish/messages/sent", metrics.publish_sent.to_string()),
-            ("publish/messages/dropped", dropped.to_string()),
-            ("publish/bytes/received", metrics.publish_bytes_received.to_string()),
-            ("publish/bytes/sent", metrics.publish_bytes_sent.to_string()),
-            ("subscriptions/count", metrics.subscriptions.to_string()),
-            ("shared_subscriptions/count", metrics.subscriptions_shared.to_string()),
-            ("retained messages/count", metrics.retained_messages.to_string()),
-            ("retained messages/bytes", metrics.retained_bytes.to_string()),
-            ("queued messages/count", metrics.queued_messages.to_string()),
-            ("queued messages/bytes", metrics.queued_bytes.to_string()),
             ("memory/used", core.budget.used().to_string()),
-            ("wills/published", metrics.wills_published.to_string()),
             ("connections/open", metrics.connections_open.to_string()),
         ];
         for (name, value) in values {
-            self.set(core, name, value);
+            self.set(core, namespace, name, value);
         }
-        for (reason, count) in &metrics.dropped {
-            self.set(
-                core,
-                &format!("publish/messages/dropped/{}", reason.name()),
-                count.to_string(),
-            );
+        for (name, value) in clients(metrics) {
+            self.set(core, namespace, name, value.to_string());
         }
-        for (reason, count) in &metrics.connections_ended {
-            self.set(core, &format!("connections/ended/{}", reason.name()), count.to_string());
+        for (name, value) in counted(metrics) {
+            self.set(core, namespace, &name, value.to_string());
         }
         for (why, count) in &metrics.handshakes_refused {
-            self.set(core, &format!("connections/refused/{}", why.name()), count.to_string());
+            let name = format!("connections/refused/{}", why.name());
+            self.set(core, namespace, &name, count.to_string());
         }
         for (name, count) in metrics.named() {
-            self.set(core, &format!("metrics/{name}"), count.to_string());
+            self.set(core, namespace, &format!("metrics/{name}"), count.to_string());
         }
         for (name, load) in &loads.by_name {
             for ((span, _), average) in SPANS.iter().zip(load.averages) {
-                self.set(core, &format!("load/{name}/{span}"), format!("{average:.2}"));
+                let name = format!("load/{name}/{span}");
+                self.set(core, namespace, &name, format!("{average:.2}"));
+            }
+        }
+    }
+
+    /// A tenant's own numbers. Those that never were anything but zero are left out, so that a tenant that does nothing
+    /// costs nothing.
+    fn publish_own(&mut self, core: &Arc<Core>, namespace: &Arc<Namespace>, metrics: &Metrics) {
+        let clients = clients(metrics).into_iter().map(|(name, value)| (name.to_owned(), value));
+        for (name, value) in clients.chain(counted(metrics)) {
+            if value > 0 || self.published.contains_key(&name) {
+                self.set(core, namespace, &name, value.to_string());
             }
         }
     }
 
     /// Takes back what was published.
-    fn clear(&mut self, core: &Arc<Core>) {
+    fn clear(&mut self, core: &Arc<Core>, namespace: &Arc<Namespace>) {
         for (name, _) in std::mem::take(&mut self.published) {
-            publish(core, &name, Bytes::new()); // [MQTT-3.3.1-6] [MQTT-3.3.1-10 @3.1.1]
+            publish(core, namespace, &name, Bytes::new()); // [MQTT-3.3.1-6] [MQTT-3.3.1-10 @3.1.1]
         }
     }
 
-    fn set(&mut self, core: &Arc<Core>, name: &str, value: String) {
+    fn set(&mut self, core: &Arc<Core>, namespace: &Arc<Namespace>, name: &str, value: String) {
         if self.published.get(name) == Some(&value) {
             return;
         }
-        publish(core, name, Bytes::from(value.clone()));
+        publish(core, namespace, name, Bytes::from(value.clone()));
         self.published.insert(name.to_owned(), value);
     }
 }
 
-fn publish(core: &Arc<Core>, name: &str, payload: Bytes) {
+fn publish(core: &Arc<Core>, namespace: &Arc<Namespace>, name: &str, payload: Bytes) {
     if let Ok(topic) = TopicName::try_from(format!("$SYS/broker/{name}")) {
         let message =
             Message { topic, payload, qos: Qos::AtMostOnce, retain: true, properties: None };
-        core.publish(&Arc::new(message), None, Source::default(), None);
+        core.publish(namespace, &Arc::new(message), None, Source::default(), None);
     }
+}
+
+/// What clients do and have.
+fn clients(metrics: &Metrics) -> [(&'static str, u64); 26] {
+    let stored = metrics.queued_messages + metrics.retained_messages;
+    [
+        ("clients/total", metrics.clients_connected + metrics.sessions_parked),
+        ("clients/connected", metrics.clients_connected),
+        ("clients/active", metrics.clients_connected),
+        ("clients/disconnected", metrics.sessions_parked),
+        ("clients/inactive", metrics.sessions_parked),
+        ("clients/maximum", metrics.clients_maximum),
+        ("clients/expired", metrics.sessions_expired),
+        ("messages/received", metrics.packets_received),
+        ("messages/sent", metrics.packets_sent),
+        ("messages/stored", stored),
+        ("store/messages/count", stored),
+        ("store/messages/bytes", metrics.queued_bytes + metrics.retained_bytes),
+        ("bytes/received", metrics.bytes_received),
+        ("bytes/sent", metrics.bytes_sent),
+        ("publish/messages/received", metrics.publish_received),
+        ("publish/messages/sent", metrics.publish_sent),
+        ("publish/messages/dropped", metrics.dropped.values().sum()),
+        ("publish/bytes/received", metrics.publish_bytes_received),
+        ("publish/bytes/sent", metrics.publish_bytes_sent),
+        ("subscriptions/count", metrics.subscriptions),
+        ("shared_subscriptions/count", metrics.subscriptions_shared),
+        ("retained messages/count", metrics.retained_messages),
+        ("retained messages/bytes", metrics.retained_bytes),
+        ("queued messages/count", metrics.queued_messages),
+        ("queued messages/bytes", metrics.queued_bytes),
+        ("wills/published", metrics.wills_published),
+    ]
+}
+
+/// What is counted by reason.
+fn counted(metrics: &Metrics) -> impl Iterator<Item = (String, u64)> {
+    let dropped = metrics.dropped.iter();
+    let dropped = dropped
+        .map(|(reason, count)| (format!("publish/messages/dropped/{}", reason.name()), *count));
+    let ended = metrics.connections_ended.iter();
+    let ended =
+        ended.map(|(reason, count)| (format!("connections/ended/{}", reason.name()), *count));
+    dropped.chain(ended)
 }
 
 /// Averages per minute over the last minutes, as of a machine's load.

@@ -54,6 +54,9 @@ table! { BROKER: Config {
     "durability" Live durability_rules,
     "sys.interval" Live sys.interval,
     "sys.publish_3x" NewConnections sys.publish_3x,
+    "tenants.rules" NewConnections tenants.rules,
+    "tenants.otherwise" NewConnections tenants.otherwise,
+    "tenants.tenants_max" Live tenants.tenants_max,
     "limits.packet_bytes_max" NewConnections limits.packet_bytes_max,
     "limits.packet_bytes_max_before_connect" NewConnections limits.packet_bytes_max_before_connect,
     "limits.topic_levels_max" NewConnections limits.topic_levels_max,
@@ -140,6 +143,7 @@ mod tests {
     use std::fmt::Debug;
 
     use crate::config::{Limits, SysConfig};
+    use crate::tenants::TenantsConfig;
 
     use super::*;
 
@@ -162,15 +166,20 @@ mod tests {
     fn every_field_has_its_row() {
         assert_eq!(keys(BROKER, "limits."), fields(&Limits::default()));
         assert_eq!(keys(BROKER, "sys."), fields(&SysConfig::default()));
+        assert_eq!(keys(BROKER, "tenants."), fields(&TenantsConfig::default()));
         let mut listener = fields(&ListenerConfig::default());
         assert!(listener.remove("name"), "the name says which listener it is");
         assert_eq!(keys(LISTENER, ""), listener);
         let mut rest = fields(&Config::default());
-        for nested in ["listeners", "limits", "sys"] {
-            assert!(rest.remove(nested));
+        assert!(rest.remove("listeners"));
+        let nested = ["limits", "sys", "tenants"];
+        for section in nested {
+            assert!(rest.remove(section));
         }
-        let others = BROKER.iter().filter(|row| !row.key.starts_with("limits."));
-        assert_eq!(others.filter(|row| !row.key.starts_with("sys.")).count(), rest.len());
+        let is_nested = |row: &Setting<Config>| {
+            row.key.split_once('.').is_some_and(|(section, _)| nested.contains(&section))
+        };
+        assert_eq!(BROKER.iter().filter(|row| !is_nested(row)).count(), rest.len());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub use dunlin_store::Durability;
 pub use limits::{Limits, Overflow};
 pub use listener::ListenerConfig;
 
+use crate::tenants::TenantsConfig;
+
 pub(crate) use applies::{BROKER, LISTENER, differences};
 
 /// Everything an operator decides about one broker.
@@ -38,6 +40,8 @@ pub struct Config {
     pub durability_rules: Vec<DurabilityRule>,
     /// What happens to a 3.x client whose message the store has no room for.
     pub store_full_3x: StoreFull,
+    /// Which tenants there are and whose clients come into which.
+    pub tenants: TenantsConfig,
 }
 
 impl Default for Config {
@@ -49,6 +53,7 @@ impl Default for Config {
             durability: Durability::Fsync,
             durability_rules: Vec::new(),
             store_full_3x: StoreFull::default(),
+            tenants: TenantsConfig::default(),
         }
     }
 }
@@ -74,6 +79,7 @@ impl Config {
             }
         }
         self.limits.check()?;
+        self.tenants.check()?;
         self.sys.check()
     }
 }

@@ -92,14 +92,14 @@ impl Driver {
         &mut self,
         topic: &[u8],
         now: Instant,
-    ) -> Option<(&Arc<Core>, &Route)> {
+    ) -> Option<(&Arc<Core>, &Arc<Mailbox>, &Route)> {
         let rules = self.topic_rules();
         self.busy(now);
         let Self { core, mailbox, busy, batch, .. } = self;
         let busy = busy.as_mut()?;
-        let route =
-            busy.routes.get(topic, *batch, rules, &core.namespace.router, mailbox.as_ref())?;
-        Some((core, route))
+        let mailbox = mailbox.as_ref()?;
+        let route = busy.routes.get(topic, *batch, rules, mailbox)?;
+        Some((core, mailbox, route))
     }
 
     /// Posts what the batch has for others and hands in what has to be durable.
@@ -150,7 +150,7 @@ impl Driver {
         };
         staging.flush(&self.core, patience, &mut held);
         if !held.is_empty() {
-            add(&self.core.counters.publishers_slowed, 1);
+            add(&self.counters().publishers_slowed, 1);
             let now = Instant::now();
             let busy = self.busy(now);
             busy.held.append(&mut held);
@@ -199,8 +199,8 @@ impl Driver {
             (false, true) => Patience::Waits { waker: cx.waker(), from: core.lane_soft() },
             (false, false) => Patience::None,
         };
-        if waited {
-            add(&core.counters.publishers_slowed_full, 1);
+        if let Some(mailbox) = self.mailbox.as_ref().filter(|_| waited) {
+            add(&mailbox.namespace.counters.publishers_slowed_full, 1);
         }
         busy.held.retain_mut(|staged| core.post(staged, patience, &config.limits) == Posted::Wait);
         if busy.held.is_empty() {

@@ -52,7 +52,7 @@ impl Driver {
         if collected.asks {
             self.core.pager.ask(&mailbox);
         }
-        self.core.charge(collected.charge);
+        mailbox.namespace.charge(collected.charge);
         self.writer.append(collected.lane.head(), std::mem::take(&mut collected.tally));
         while let Some((delivery, mut behind)) = collected.lane.pop() {
             self.deliver_all(&mailbox, &mut vec![delivery], staging, now);
@@ -197,7 +197,7 @@ impl Driver {
         if let Some(replay) = busy.replays.first_mut() {
             let room = (ahead - self.writer.len()).min(16 * 1024);
             // Copies that go by the queue are in it before a newer message of their topic can be.
-            let ended = replay.step(&core.namespace.retained, room, now, |deliveries| {
+            let ended = replay.step(&mailbox.namespace.retained, room, now, |deliveries| {
                 let (written, by_queue): (Vec<Delivery>, Vec<Delivery>) =
                     deliveries.into_iter().partition(|delivery| delivery.qos == Qos::AtMostOnce);
                 now_written = written;
@@ -282,7 +282,7 @@ fn post_replayed(
     let mut post = Post { deliveries, ..Post::default() };
     let (_, charge) =
         mailbox.post(&mut post, mailbox.wire(), Patience::None, &core.config().limits, drops);
-    core.charge(charge);
+    mailbox.namespace.charge(charge);
     None
 }
 

@@ -200,6 +200,7 @@ impl Driver {
                 request.settle(&mut session);
             }
             sub(&self.core.counters.clients_connected, 1);
+            sub(&mailbox.namespace.counters.clients_connected, 1);
             park(&self.core, &mailbox, session, now);
         }
         self.listener.places.handshake_over(&mut self.in_handshake);
@@ -263,9 +264,11 @@ impl Drop for Driver {
             self.abandon(now);
         }
         let core = Arc::clone(&self.core);
-        let counters = &core.counters;
+        let mailbox = self.mailbox.clone();
+        let counters =
+            mailbox.as_ref().map_or(&core.counters, |mailbox| &mailbox.namespace.counters);
         self.writer.report(counters);
-        sub(&counters.connections_open, 1);
+        sub(&core.counters.connections_open, 1);
         self.core.connections.fetch_sub(1, Ordering::Relaxed);
         self.listener.places.connection_over();
         let EndNote { reason, rule, detail, .. } =
@@ -273,6 +276,7 @@ impl Drop for Driver {
         counters.ended(reason);
         let end = ConnectionEnd {
             client_id: self.client_id().to_owned(),
+            tenant: mailbox.as_ref().map(|mailbox| Arc::clone(&mailbox.namespace.name)),
             address: self.peer.address,
             listener: Arc::clone(self.listener.name()),
             transport: self.peer.transport,

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use dunlin_codec::{DecodeLimits, Qos, ReasonCode, Version};
+use dunlin_codec::{DecodeLimits, Message, Qos, ReasonCode, Version};
 use dunlin_session::{
     Completed, Connection, Input, Origin, Output, Outputs, Persist, Token, Violation,
 };
@@ -38,7 +38,7 @@ use crate::fanout::Staging;
 use crate::hooks::Client;
 use crate::listen::Listener;
 use crate::mailbox::{Collected, Mailbox};
-use crate::metrics::{DropReason, add};
+use crate::metrics::{Counters, DropReason, add};
 use crate::persist::Entry;
 use crate::queue::Settled;
 
@@ -349,10 +349,10 @@ impl Driver {
                 } else {
                     DropReason::NotAuthorized
                 };
-                self.core.report_publish(self.client_id(), None, why);
+                self.report_publish(None, why);
             }
             Output::RefusalsHidden(count) => {
-                add(&self.core.counters.subscriptions_unserved, count as u64)
+                add(&self.counters().subscriptions_unserved, count as u64)
             }
             Output::Ended => {}
             Output::Close(end) => {
@@ -385,6 +385,17 @@ impl Driver {
         self.machine.version().unwrap_or(self.refused_as)
     }
 
+    /// Where this connection is counted: with its tenant, once it is known.
+    #[inline]
+    pub(super) fn counters(&self) -> &Counters {
+        self.mailbox.as_ref().map_or(&self.core.counters, |mailbox| &mailbox.namespace.counters)
+    }
+
+    /// Reports a message of this client that goes to nobody.
+    pub(super) fn report_publish(&self, message: Option<&Message>, reason: DropReason) {
+        self.core.report_publish(self.counters(), self.client_id(), message, reason);
+    }
+
     pub(super) fn client_id(&self) -> &str {
         self.mailbox.as_ref().map_or("", |mailbox| mailbox.client_id.as_str())
     }
@@ -396,8 +407,9 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = SCRATCH.with(|place| place.borrow_mut().take()).unwrap_or_default();
         let outcome = self.turn(&mut scratch, cx);
-        let Self { core, writer, .. } = &mut *self;
-        writer.report(&core.counters);
+        let Self { core, mailbox, writer, .. } = &mut *self;
+        writer
+            .report(mailbox.as_ref().map_or(&core.counters, |mailbox| &mailbox.namespace.counters));
         SCRATCH.with(|place| *place.borrow_mut() = Some(scratch));
         outcome
     }

@@ -18,8 +18,10 @@ use crate::fanout::Staging;
 use crate::hooks::{Client, Guarded};
 use crate::listen::Places;
 use crate::metrics::add;
+use crate::namespace::{DEFAULT, Namespace, TenantError};
 use crate::policy::{AuthRequest, BoxFuture, Decision, Identity};
 use crate::share::Group;
+use crate::tenants::Comer;
 
 use super::Driver;
 use super::delivering::wire_of;
@@ -120,6 +122,7 @@ impl Driver {
         let client = self.client.get_or_insert_with(|| {
             Box::new(Client {
                 client_id: request.client_id.as_str().to_owned(),
+                tenant: Arc::from(DEFAULT),
                 version: request.version,
                 address: peer.address,
                 peer: peer.clone(),
@@ -185,7 +188,7 @@ impl Driver {
 
     pub(super) fn attach(&mut self, request: Attach) {
         let core = Arc::clone(&self.core);
-        let client = self.client.clone();
+        let mut client = self.client.clone();
         self.pending = Some(Box::new(Pending::Attach(Box::pin(async move {
             if core.is_closing() {
                 return Err(NotAttached::Refused(ReasonCode::ServerUnavailable));
@@ -194,9 +197,13 @@ impl Driver {
             if core.budget.pressure() >= Pressure::RefuseConnections {
                 return Err(NotAttached::Refused(ReasonCode::QuotaExceeded));
             }
-            let user =
-                client.as_ref().map_or_else(String::new, |client| client.identity.user.clone());
-            if let Some(client) = client.as_deref().filter(|_| core.interests.connect) {
+            // A machine asks for a session only after the question who its client is.
+            let Some(client) = client.as_deref_mut() else {
+                return Err(NotAttached::Refused(ReasonCode::NotAuthorized));
+            };
+            let namespace = choose(&core, client)?;
+            client.tenant = Arc::clone(&namespace.name);
+            if core.interests.connect {
                 let deadline = core.config().limits.hook_deadline;
                 match tokio::time::timeout(deadline, Guarded(core.hooks.on_connect(client))).await {
                     Ok(Some(verdict)) => verdict.map_err(NotAttached::Refused)?,
@@ -204,7 +211,7 @@ impl Driver {
                     Err(_) => return Err(NotAttached::Refused(ReasonCode::ServerBusy)),
                 }
             }
-            attach(core, request, user).await
+            attach(core, namespace, request, client.identity.user.clone()).await
         }))));
     }
 
@@ -232,22 +239,20 @@ impl Driver {
             }
         };
         let Some(session) = owned.take() else { return };
+        if let Some(client) = &mut self.client {
+            client.tenant = Arc::clone(&owned.mailbox.namespace.name);
+        }
         let mailbox = Arc::clone(&owned.mailbox);
         self.mailbox = Some(Arc::clone(&mailbox));
-        add(&self.core.counters.clients_connected, 1);
-        let connected =
-            self.core.counters.clients_connected.load(std::sync::atomic::Ordering::Relaxed);
-        self.core
-            .counters
-            .clients_maximum
-            .fetch_max(connected, std::sync::atomic::Ordering::Relaxed);
+        self.core.counters.client_connected();
+        mailbox.namespace.counters.client_connected();
         self.feed(
             Input::Attached { session, session_present: owned.session_present },
             staging,
             now,
         );
         let Some(session) = self.machine.session() else { return };
-        let router = &self.core.namespace.router;
+        let router = &mailbox.namespace.router;
         let groups: Vec<Arc<Group>> = session
             .subscriptions()
             .filter_map(|(filter, _)| match filter {
@@ -280,6 +285,31 @@ impl Driver {
         let replays = mailbox.take_replays();
         self.add_replays(replays, now);
     }
+}
+
+/// The namespace that a client comes into.
+fn choose(core: &Core, client: &Client) -> Result<Arc<Namespace>, NotAttached> {
+    // What a proxy says that the client asked for goes before what it asked the proxy's own connection for.
+    let details = client.peer.details.as_deref();
+    let proxied = details.and_then(|details| details.proxy.as_ref()?.server_name.as_deref());
+    let tls = details.and_then(|details| details.tls.as_ref()?.server_name.as_deref());
+    let comer = Comer {
+        identity: &client.identity,
+        listener: &client.listener,
+        server_name: proxied.or(tls),
+    };
+    let config = core.config();
+    let Some(tenant) = config.tenants.tenant_of(comer) else {
+        return Err(NotAttached::Refused(ReasonCode::NotAuthorized));
+    };
+    core.open_namespace(tenant).map_err(|error| {
+        tracing::warn!(event = "tenant_refused", tenant, client_id = client.client_id, %error);
+        NotAttached::Refused(match error {
+            TenantError::TooMany => ReasonCode::QuotaExceeded,
+            TenantError::InvalidName => ReasonCode::NotAuthorized,
+            TenantError::Closed => ReasonCode::ServerUnavailable,
+        })
+    })
 }
 
 /// Asks the hooks about each filter, in order; none if one panicked.

@@ -38,11 +38,11 @@ impl Driver {
             return self.route_singly(&Route { token, publish, topic }, staging, now);
         }
         let source = self.source(token, publish.qos, publish.packet_id);
-        let Some((core, targets)) = self.batch_route(topic.as_bytes(), now) else {
+        let Some((core, mailbox, targets)) = self.batch_route(topic.as_bytes(), now) else {
             return self.route_singly(&Route { token, publish, topic }, staging, now);
         };
         if targets.is_empty() {
-            add(&core.counters.publish_unmatched, 1);
+            add(&mailbox.namespace.counters.publish_unmatched, 1);
             // Nobody would look at the message, so it is not made; a QoS 2 id of a durable session is stored all the same.
             if source.inbound.is_none() {
                 return answer(ReasonCode::NoMatchingSubscribers);
@@ -84,7 +84,7 @@ impl Driver {
             match verdict {
                 Some(Ok(())) => {}
                 Some(Err(reason)) => {
-                    core.report_publish(self.client_id(), Some(&message), DropReason::Hook);
+                    self.report_publish(Some(&message), DropReason::Hook);
                     return answer(reason);
                 }
                 // An answer, so that nothing of the session waits for one for ever.
@@ -99,9 +99,10 @@ impl Driver {
         if message.retain {
             return self.route_retained(&core, &message, source, staging, now);
         }
-        let targets = core.namespace.router.route(message.topic.clone(), self.mailbox.as_ref());
+        let mailbox = self.mailbox.as_ref()?;
+        let targets = mailbox.namespace.router.route(message.topic.clone(), Some(mailbox));
         if targets.is_empty() {
-            add(&core.counters.publish_unmatched, 1);
+            add(&mailbox.namespace.counters.publish_unmatched, 1);
         }
         let routed = staging.message(&core, &targets, &message, None, source, now);
         self.routed(routed, source)
@@ -116,15 +117,17 @@ impl Driver {
         staging: &mut Staging,
         now: Instant,
     ) -> Option<(Token, ReasonCode)> {
-        let _order = core.namespace.retained.order(&message.topic);
-        let (targets, retained) = core.retain(message, self.mailbox.as_ref(), now);
+        let mailbox = self.mailbox.clone()?;
+        let namespace = &mailbox.namespace;
+        let _order = namespace.retained.order(&message.topic);
+        let (targets, retained) = core.retain(namespace, message, Some(&mailbox), now);
         if retained.is_none() {
             source.refused = Some(ReasonCode::QuotaExceeded);
             // 5.0 is told so, and its exchange is over with that; before it, nobody can be told and it goes on.
             source.inbound = source.inbound.filter(|_| self.machine.version() != Some(Version::V5));
         }
         if targets.is_empty() {
-            add(&core.counters.publish_unmatched, 1);
+            add(&namespace.counters.publish_unmatched, 1);
         }
         let routed = staging.message(core, &targets, message, retained, source, now);
         self.post_at_once(staging);
@@ -148,7 +151,7 @@ impl Driver {
         if staging.pressure(&self.core) < limit {
             return None;
         }
-        self.core.report_publish(self.client_id(), None, DropReason::MemoryBudget);
+        self.report_publish(None, DropReason::MemoryBudget);
         Some(ReasonCode::QuotaExceeded)
     }
 

@@ -10,9 +10,8 @@ use dunlin_codec::{
 use dunlin_session::{Input, Outputs};
 
 use crate::buffers;
-use crate::core::Core;
 use crate::fanout::{Run, Staging};
-use crate::metrics::add;
+use crate::metrics::{Counters, add};
 
 use super::{Driver, State};
 
@@ -105,7 +104,7 @@ impl Driver {
             Poll::Ready(Ok(0)) => self.closed_by_peer(staging, now),
             Poll::Ready(Ok(count)) => {
                 self.bytes_received += count as u64;
-                add(&self.core.counters.bytes_received, count as u64);
+                add(&self.counters().bytes_received, count as u64);
                 if self.partial.len() >= whole {
                     let kept = std::mem::take(&mut self.partial);
                     self.take_in(&kept, staging, now);
@@ -139,7 +138,7 @@ impl Driver {
     /// Takes in what was kept and the `count` bytes that were read behind it.
     fn take_read(&mut self, count: usize, read: &[u8], staging: &mut Staging, now: Instant) {
         self.bytes_received += count as u64;
-        add(&self.core.counters.bytes_received, count as u64);
+        add(&self.counters().bytes_received, count as u64);
         let kept = std::mem::take(&mut self.partial).len();
         self.take_in(read.get(..kept + count).unwrap_or_default(), staging, now);
     }
@@ -207,7 +206,7 @@ impl Driver {
             }
         }
         staging.outputs = out.recycle();
-        received.count(&self.core);
+        received.count(self.counters());
         self.packets_received += received.packets;
         if self.state == State::Open {
             self.partial = data.get(at..).unwrap_or_default().to_vec();
@@ -262,10 +261,10 @@ impl Driver {
         if run.frames == 0 {
             return None;
         }
-        let (core, route) = self.batch_route(run.topic, now)?;
+        let (core, mailbox, route) = self.batch_route(run.topic, now)?;
         let frames = run.frames as u64;
         if route.is_empty() {
-            add(&core.counters.publish_unmatched, frames);
+            add(&mailbox.namespace.counters.publish_unmatched, frames);
         }
         let bytes = input.get(..run.bytes)?;
         staging.run(
@@ -305,9 +304,9 @@ impl Received {
         self.publish_bytes += publish.payload.len() as u64;
     }
 
-    fn count(&self, core: &Core) {
-        add(&core.counters.packets_received, self.packets);
-        add(&core.counters.publish_received, self.publishes);
-        add(&core.counters.publish_bytes_received, self.publish_bytes);
+    fn count(&self, counters: &Counters) {
+        add(&counters.packets_received, self.packets);
+        add(&counters.publish_received, self.publishes);
+        add(&counters.publish_bytes_received, self.publish_bytes);
     }
 }

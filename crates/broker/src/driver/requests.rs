@@ -9,6 +9,7 @@ use dunlin_session::{Input, Outputs, SubscribeItem, Token, UnsubscribeItem};
 use dunlin_store::{Change, SubscriptionRecord};
 use dunlin_topics::SubscriptionFilter;
 
+use crate::core::Core;
 use crate::fanout::Staging;
 use crate::metrics::add;
 use crate::persist::Entry;
@@ -114,7 +115,6 @@ impl Driver {
         staging: &mut Staging,
     ) -> Option<Replay> {
         let mailbox = self.mailbox.clone()?;
-        let core = Arc::clone(&self.core);
         let entry = SubscriptionEntry {
             qos: options.qos,
             no_local: options.no_local,
@@ -127,23 +127,24 @@ impl Driver {
             (SubscriptionFilter::Plain(_), RetainHandling::SendAtSubscribe) => true,
             (SubscriptionFilter::Plain(_), RetainHandling::SendIfNew) => !existed,
         };
-        let (new, replay) = core.namespace.router.subscribe(
+        let namespace = &mailbox.namespace;
+        let (new, replay) = namespace.router.subscribe(
             filter,
             &mailbox,
             entry,
-            |shared| core.make_group(shared),
-            || replayed.then(|| core.namespace.retained.replay(filter.topic_filter(), entry)),
+            |shared| Core::make_group(namespace, shared),
+            || replayed.then(|| namespace.retained.replay(filter.topic_filter(), entry)),
         );
         if new {
-            add(&core.counters.subscriptions, 1);
+            add(&namespace.counters.subscriptions, 1);
         }
         if let SubscriptionFilter::Shared(shared) = filter {
             if new {
-                add(&core.counters.subscriptions_shared, 1);
+                add(&namespace.counters.subscriptions_shared, 1);
             }
-            if let Some(group) = core.namespace.router.group(shared) {
+            if let Some(group) = namespace.router.group(shared) {
                 if mailbox.is_durable() {
-                    staging.writes.extend(core.group_opened(&group));
+                    staging.writes.extend(Core::group_opened(&group));
                 }
                 let groups = &mut self.busy(Instant::now()).groups;
                 if !groups.contains(&group) {
@@ -188,7 +189,7 @@ impl Driver {
         let Some(mailbox) = self.mailbox.clone() else { return ReasonCode::NoSubscriptionExisted };
         // [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.10.4-2 @3.1.1]
         let group = match filter {
-            SubscriptionFilter::Shared(shared) => self.core.namespace.router.group(shared),
+            SubscriptionFilter::Shared(shared) => mailbox.namespace.router.group(shared),
             SubscriptionFilter::Plain(_) => None,
         };
         let existed = self.core.unsubscribe(filter, &mailbox);

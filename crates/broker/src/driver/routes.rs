@@ -6,7 +6,7 @@ use dunlin_codec::{TextRules, TopicName};
 use hashbrown::HashMap;
 
 use crate::mailbox::Mailbox;
-use crate::router::{Route, Router};
+use crate::router::Route;
 
 /// What a connection remembers of the topics it publishes to. Given back when the connection is idle.
 #[derive(Debug)]
@@ -67,21 +67,21 @@ impl RouteCache {
         topic: &[u8],
         batch: u32,
         rules: TopicRules,
-        router: &Router,
-        from: Option<&Arc<Mailbox>>,
+        from: &Arc<Mailbox>,
     ) -> Option<&Route> {
+        let router = &from.namespace.router;
         let position = match self.routes.get(self.last) {
             Some(cached) if cached.route.name.as_bytes() == topic => self.last,
             _ => match self.index.get(topic) {
                 Some(position) => *position,
-                None => self.insert(router.route(client_topic(topic, rules)?, from), batch),
+                None => self.insert(router.route(client_topic(topic, rules)?, Some(from)), batch),
             },
         };
         self.last = position;
         let cached = self.routes.get_mut(position)?;
         if cached.checked != batch {
             if !router.is_current(cached.route.stamp) {
-                cached.route = router.route(cached.route.name.clone(), from);
+                cached.route = router.route(cached.route.name.clone(), Some(from));
             }
             cached.checked = batch;
         }

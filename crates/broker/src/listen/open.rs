@@ -171,7 +171,7 @@ impl Open {
         drop((offer, socket));
         // In this order: a client that comes in between sees that the listener is gone when it has its session.
         places.remove();
-        core.namespace.registry.for_each(|mailbox| {
+        core.for_each_session(|mailbox| {
             mailbox.evict_from(places.number, EndReason::ListenerRemoved);
         });
     }

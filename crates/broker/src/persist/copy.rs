@@ -219,7 +219,7 @@ impl Arrivals {
             });
             let mut drops = Drops::default();
             let (returned, charge) = mailbox.post_durable(arrivals, window, &mut drops);
-            core.charge(charge);
+            mailbox.namespace.charge(charge);
             core.report(&mailbox, drops);
             core.give_back(&mailbox, returned);
         }

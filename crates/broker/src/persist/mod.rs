@@ -25,7 +25,7 @@ use crate::mailbox::{Mailbox, Notice};
 
 pub(crate) use copy::{Arrival, GroupTarget, Own, QueueTarget, Shared, in_group};
 pub(crate) use entry::Entry;
-pub(crate) use publish::PublishEntry;
+pub(crate) use publish::{PublishEntry, RetainedPlace};
 
 use copy::Arrivals;
 use entry::Preparing;

@@ -14,7 +14,15 @@ use crate::fanout::{Staged, Staging};
 use crate::lane::Patience;
 use crate::mailbox::Notice;
 use crate::metrics::DropReason;
+use crate::namespace::Namespace;
 use crate::share::Member;
+
+/// Whose retained message it is, and its number among them.
+#[derive(Debug)]
+pub(crate) struct RetainedPlace {
+    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) number: u64,
+}
 
 /// A message for durable queues.
 #[derive(Debug)]
@@ -28,8 +36,8 @@ pub(crate) struct PublishEntry {
     pub(crate) groups: Vec<GroupTarget>,
     /// The Packet Identifier of a QoS 2 PUBLISH from a durable session.
     pub(crate) inbound: Option<PacketId>,
-    /// The number of the retained message, if it is one.
-    pub(crate) retained: Option<u64>,
+    /// Where it is retained, if it is.
+    pub(crate) retained: Option<RetainedPlace>,
     /// A will that is published: it is taken from the store in the same batch.
     pub(crate) will_of: Option<SessionNo>,
     /// Copies of such a will that need no store: they go out when it is taken, so that it goes out once.
@@ -89,14 +97,13 @@ impl PublishEntry {
         if let Some(session) = self.will_of {
             batch.push(Change::WillTaken { session });
         }
-        if let Some(number) = self.retained {
+        if let Some(RetainedPlace { namespace, number }) = &self.retained {
             let message = (!self.message.payload.is_empty()).then(|| Arc::clone(&self.message));
             let topic = self.message.topic.clone();
-            let namespace = dunlin_store::NamespaceNo::DEFAULT;
             batch.push(Change::Retained {
-                namespace,
+                namespace: namespace.number,
                 topic,
-                number,
+                number: *number,
                 message,
                 stored_at: now,
                 expires_at,
@@ -139,7 +146,8 @@ impl PublishEntry {
             |target: &mut QueueTarget| target.has_no_place() && target.own.origin.is_shared();
         for QueueTarget { room, own } in self.targets.extract_if(.., left) {
             let Origin::Shared { group, .. } = own.origin else { continue };
-            let Some(group) = core.namespace.router.group_by_number(SessionNo(group)) else {
+            let namespace = &room.mailbox.namespace;
+            let Some(group) = namespace.router.group_by_number(SessionNo(group)) else {
                 core.drop_copies(&room.mailbox, DropReason::SessionEnded, 1);
                 continue;
             };
@@ -152,8 +160,8 @@ impl PublishEntry {
     }
 
     pub(super) fn finished(self, core: &Arc<Core>, arrivals: &mut Arrivals) -> Option<Notice> {
-        if let Some(number) = self.retained {
-            core.namespace.retained.settled(&self.message, number, self.expires_at);
+        if let Some(RetainedPlace { namespace, number }) = &self.retained {
+            namespace.retained.settled(&self.message, *number, self.expires_at);
         }
         if !self.targets.is_empty() {
             let Self { message, expires_at, id, .. } = self;
@@ -214,14 +222,21 @@ impl PublishEntry {
 
     pub(super) fn failed(mut self, core: &Core) -> Option<Notice> {
         self.take_back();
-        if let Some(number) = self.retained {
-            core.namespace.retained.take_back(&self.message.topic, number);
+        if let Some(RetainedPlace { namespace, number }) = &self.retained {
+            namespace.retained.take_back(&self.message.topic, *number);
             // Who published it is told, if he waits.
             if self.token.is_none() {
-                core.report_publish("", Some(&self.message), DropReason::Store);
+                core.report_publish(
+                    &namespace.counters,
+                    "",
+                    Some(&self.message),
+                    DropReason::Store,
+                );
             }
         }
-        core.counters.drop_many(DropReason::Store, self.groups.len() as u64);
+        for target in &self.groups {
+            target.group.namespace.counters.drop_many(DropReason::Store, 1);
+        }
         for target in &self.targets {
             core.drop_copies(&target.room.mailbox, DropReason::Store, 1);
         }
