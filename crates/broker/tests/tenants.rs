@@ -112,7 +112,7 @@ async fn a_tenants_sys_tree_has_its_own_figures_only() {
     assert!(!seen.is_empty());
     assert!(seen.iter().all(|value| value == "1"), "{seen:?}");
     one.subscribe("$SYS/#", QOS0).await;
-    for packet in one.take_packets_for(SILENCE).await {
+    for packet in one.take_packets_for(std::time::Duration::from_millis(30)).await {
         let Packet::Publish(message) = packet else { panic!("{packet:?} is no value") };
         let topic = message.topic.as_str();
         for operators in ["$SYS/broker/version", "uptime", "memory", "metrics/", "load/"] {
@@ -172,6 +172,8 @@ struct Side {
     /// Makes payloads unlike each other.
     count: usize,
     trace: Vec<String>,
+    /// What has come since the last step, in whatever order.
+    heard: Vec<String>,
 }
 
 impl Side {
@@ -184,6 +186,7 @@ impl Side {
             local: None,
             count: 0,
             trace: Vec::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -247,23 +250,25 @@ impl Side {
                 server.disconnect(gone).await;
             }
             Act::Subscribe { client, filter, qos } => {
-                let Some(client) = &mut self.clients[client] else { return };
-                client.send(subscribe(1, &[(FILTERS[filter], qos)])).await;
-                let answer = client.receive().await;
-                self.trace.push(brief_of(&answer));
+                let packet = subscribe(1, &[(FILTERS[filter], qos)]).into_packet();
+                self.exchange(client, packet, |packet| matches!(packet, Packet::SubAck(_))).await;
             }
             Act::Unsubscribe { client, filter } => {
-                let Some(client) = &mut self.clients[client] else { return };
-                client.send(unsubscribe(1, &[FILTERS[filter]])).await;
-                let answer = client.receive().await;
-                self.trace.push(brief_of(&answer));
+                let packet = unsubscribe(1, &[FILTERS[filter]]).into_packet();
+                self.exchange(client, packet, |packet| matches!(packet, Packet::UnsubAck(_))).await;
             }
             Act::Publish { client, topic, qos, retain, empty } => {
                 let payload = if empty { String::new() } else { self.payload() };
-                let Some(client) = &mut self.clients[client] else { return };
                 let mut message = publish(TOPICS[topic], payload).qos(qos).id_if_needed(1);
                 message.retain = retain;
-                client.send(message).await;
+                let message = message.into_packet();
+                if qos == QOS1 {
+                    self.exchange(client, message, |packet| matches!(packet, Packet::PubAck(_)))
+                        .await;
+                } else if let Some(socket) = &mut self.clients[client] {
+                    socket.send(message).await;
+                    self.ping(client).await;
+                }
             }
             Act::InProcess { topic, retain } => {
                 let payload = self.payload();
@@ -280,45 +285,55 @@ impl Side {
         }
     }
 
+    async fn ping(&mut self, client: usize) {
+        self.exchange(client, Packet::PingReq, |packet| matches!(packet, Packet::PingResp)).await;
+    }
+
+    /// Sends something and waits for the answer; what comes before is heard.
+    async fn exchange(&mut self, client: usize, packet: Packet, answers: fn(&Packet) -> bool) {
+        let name = CLIENTS[client];
+        let Some(client) = &mut self.clients[client] else { return };
+        client.send(packet).await;
+        loop {
+            let packet = client.receive().await;
+            if let Packet::Publish(message) = &packet {
+                let topic = message.topic.as_str();
+                let line = format!("{topic} {} {}", text(&message.payload), message.retain);
+                self.heard.push(if SHARED.contains(&topic) {
+                    line
+                } else {
+                    format!("{name} {line}")
+                });
+                if message.qos == QOS1 {
+                    client.acknowledge(message).await;
+                }
+                continue;
+            }
+            if !matches!(packet, Packet::PingResp) {
+                self.heard.push(format!("{name} {}", brief_of(&packet)));
+            }
+            if answers(&packet) {
+                return;
+            }
+        }
+    }
+
     /// Notes what has come for everybody since the last time.
     async fn watch(&mut self, server: &Server) {
         settled(server).await;
-        let mut shared = Vec::new();
-        for (client, name) in self.clients.iter_mut().zip(CLIENTS) {
-            let Some(client) = client else { continue };
+        for client in 0..CLIENTS.len() {
             // What is posted before the first answer is written before the second.
-            for id in 0..2 {
-                client.send_bytes(b"\xC0\x00").await;
-                loop {
-                    let packet = client.receive().await;
-                    match &packet {
-                        Packet::PingResp => break,
-                        Packet::Publish(message) => {
-                            let topic = message.topic.as_str();
-                            let line =
-                                format!("{topic} {} {}", text(&message.payload), message.retain);
-                            if SHARED.contains(&topic) {
-                                shared.push(line);
-                            } else {
-                                self.trace.push(format!("{name} got {line}"));
-                            }
-                            if message.qos == QOS1 {
-                                client.acknowledge(message).await;
-                            }
-                        }
-                        other => self.trace.push(format!("{name} {id}: {}", brief_of(other))),
-                    }
-                }
-            }
+            self.ping(client).await;
+            self.ping(client).await;
         }
-        shared.sort();
-        self.trace.extend(shared);
         while let Some(local) = &mut self.local
             && let Some(Some(received)) = local.recv().now_or_never()
         {
             let topic = received.message.topic.as_str();
-            self.trace.push(format!("in process {topic} {}", text(&received.message.payload)));
+            self.heard.push(format!("in process {topic} {}", text(&received.message.payload)));
         }
+        self.heard.sort();
+        self.trace.append(&mut self.heard);
     }
 }
 
