@@ -33,6 +33,7 @@ pub(crate) struct Configuration {
     pub(crate) store: StoreConfig,
     pub(crate) log: telemetry::LogConfig,
     pub(crate) runtime: RuntimeConfig,
+    pub(crate) access: AccessFile,
 }
 
 impl Default for Configuration {
@@ -43,6 +44,7 @@ impl Default for Configuration {
             store: StoreConfig::default(),
             log: telemetry::LogConfig::default(),
             runtime: RuntimeConfig::default(),
+            access: AccessFile::default(),
         }
     }
 }
@@ -75,6 +77,13 @@ pub(crate) enum Backend {
     Disk,
     /// In memory: it is gone with the process.
     Memory,
+}
+
+/// Where the rules about who may do what are.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct AccessFile {
+    /// None: there are none, and everybody may do everything.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// How the process runs.

@@ -9,6 +9,7 @@ mod failure;
 mod file;
 mod notation;
 mod problem;
+mod rules;
 mod run;
 mod settings;
 mod store;
@@ -111,6 +112,10 @@ fn check(loaded: Loaded) -> Result<(), Failure> {
             "would keep its data in memory and lose it with the process\n".to_owned()
         }
     });
+    let rules = rules::read(&loaded.assembled.configuration)?;
+    if !rules.is_open() {
+        text.push_str(&format!("would let clients do what {} rules allow\n", rules.rules().len()));
+    }
     text.push_str("the configuration is good\n");
     print(&text)
 }

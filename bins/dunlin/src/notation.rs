@@ -13,7 +13,7 @@ use std::time::Duration;
 use dunlin_broker::config::{
     AcceptedVersions, Durability, Overflow, StoreFull, SysPublish, TopicFilter,
 };
-use dunlin_broker::{NoTenant, Qos, TenantRule};
+use dunlin_broker::{ForeignSessions, NoTenant, Qos, TenantRule};
 
 use crate::configuration::Backend;
 use crate::telemetry;
@@ -256,6 +256,11 @@ impl Words for Backend {
         &[("disk", Self::Disk), ("memory", Self::Memory)];
 }
 
+impl Words for ForeignSessions {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("allow", Self::Allow)];
+}
+
 impl Words for NoTenant {
     const WORDS: &'static [(&'static str, Self)] =
         &[("default", Self::Default), ("refuse", Self::Refuse)];
@@ -404,6 +409,23 @@ impl Notation<SocketAddr> for Address {
 
 /// A folder.
 pub(crate) struct Folder;
+
+/// The path of a file.
+pub(crate) struct FilePath;
+
+impl Notation<PathBuf> for FilePath {
+    fn write(value: &PathBuf) -> String {
+        Folder::write(value)
+    }
+
+    fn read(text: &str) -> Option<PathBuf> {
+        Folder::read(text)
+    }
+
+    fn expected() -> String {
+        "the path of a file".to_owned()
+    }
+}
 
 impl Notation<PathBuf> for Folder {
     fn write(value: &PathBuf) -> String {

@@ -5,21 +5,23 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
-use dunlin_broker::{Broker, ServerError};
+use dunlin_broker::{Broker, RuleSet, ServerError};
 use dunlin_store::{Store, StoreError};
 use tokio::runtime::Runtime;
 
 use crate::configuration::{Assembled, Configuration, RuntimeConfig};
 use crate::failure::Failure;
+use crate::rules;
 use crate::store;
 
 /// Runs a broker until a signal ends it.
 pub(crate) fn run(assembled: &Assembled, salvage: bool) -> Result<(), Failure> {
     let Assembled { configuration, default_listeners } = assembled;
     raise_descriptor_limit();
+    let rules = rules::read(configuration)?;
     let store = store::open(configuration, salvage)?;
     let runtime = runtime(&configuration.runtime)?;
-    let ended = runtime.block_on(serve(configuration, store, *default_listeners));
+    let ended = runtime.block_on(serve(configuration, store, rules, *default_listeners));
     // What had to be waited for was; a thread that hangs on a disk would be waited for without end.
     runtime.shutdown_background();
     ended
@@ -50,6 +52,7 @@ fn runtime(config: &RuntimeConfig) -> Result<Runtime, Failure> {
 async fn serve(
     configuration: &Configuration,
     store: Box<dyn Store>,
+    rules: RuleSet,
     default_listeners: bool,
 ) -> Result<(), Failure> {
     // Before the first line is printed: whoever reads it may send a signal at once.
@@ -58,6 +61,7 @@ async fn serve(
     let builder = Broker::builder()
         .config(configuration.broker.clone())
         .store(store)
+        .rules(rules)
         .store_niceness(COMMITTER_NICENESS);
     let started = builder.start().await;
     let broker = started.map_err(|error| start_failure(&error))?;

@@ -7,8 +7,8 @@ use dunlin_broker::ListenerConfig;
 
 use crate::configuration::{Configuration, RuleDraft};
 use crate::notation::{
-    Address, Count, Filter, Folder, FreeText, KeepAlive, Level, Needed, Notation, OrAuto, OrNone,
-    QosDigit, Size, Switch, TenantRules, Time, VersionList, Word,
+    Address, Count, FilePath, Filter, Folder, FreeText, KeepAlive, Level, Needed, Notation, OrAuto,
+    OrNone, QosDigit, Size, Switch, TenantRules, Time, VersionList, Word,
 };
 
 /// One key of a section whose values live in a `T`.
@@ -75,6 +75,11 @@ pub(crate) const SECTIONS: &[Section] = &[
         settings: SYS,
     },
     Section {
+        name: "access",
+        about: " Who may publish and subscribe to what: docs/ACCESS.md.\n",
+        settings: ACCESS,
+    },
+    Section {
         name: "tenants",
         about: " Tenants share the broker and nothing in it: client ids, topics, shared groups and $SYS are each one's own.\n",
         settings: TENANTS,
@@ -134,6 +139,14 @@ const SYS: &[Setting<Configuration>] = settings! { |all: Configuration| all.brok
     interval: OrNone<Time>,
     /// What happens to an MQTT 3.x client that publishes below $SYS/: "drop" (counted) or "close". 5.0 clients get 0x87.
     publish_3x: Word,
+};
+
+const ACCESS: &[Setting<Configuration>] = settings! { |all: Configuration|
+    /// The file of rules. What none of them allows is refused. "none": everybody may do everything.
+    file: OrNone<FilePath> = all.access.file,
+    /// A client that connects with the client id of a session that another identity made: "refuse" does not let it in, "allow"
+    /// gives it the session.
+    foreign_sessions: Word = all.broker.access.foreign_sessions,
 };
 
 const TENANTS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.tenants;

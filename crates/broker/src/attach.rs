@@ -3,15 +3,19 @@
 //! Any number of CONNECTs with one Client Identifier end with one owner, the last. The old connection is asked to let go
 //! and does so without waiting for its socket.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use dunlin_access::{Refusal, Rights};
 use dunlin_codec::ReasonCode;
 use dunlin_session::{Attach, Session};
 use dunlin_store::{Change, SessionKey};
 
+use crate::access::Vouched;
+use crate::config::ForeignSessions;
 use crate::core::Core;
 use crate::end::EndReason;
 use crate::mailbox::{Claimed, Mailbox};
@@ -29,6 +33,16 @@ pub(crate) struct Owned {
     pub(crate) session_present: bool,
 }
 
+/// Who asks for a session.
+#[derive(Debug)]
+pub(crate) struct Comer {
+    pub(crate) namespace: Arc<Namespace>,
+    /// Whose the session is; empty for an anonymous client.
+    pub(crate) user: String,
+    pub(crate) vouched: Option<Arc<Vouched>>,
+    pub(crate) rights: Option<Arc<Rights>>,
+}
+
 /// Why a connection gets no session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NotAttached {
@@ -36,17 +50,39 @@ pub(crate) enum NotAttached {
     Superseded,
     /// CONNACK says why.
     Refused(ReasonCode),
+    /// The rules forbid it: 0x87, and the record of the connection says why.
+    Forbidden(Forbidden),
     /// The store failed.
     StoreFailed,
     /// A hook panicked.
     HookPanicked,
 }
 
+/// What the rules forbid a client that connects.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Forbidden {
+    /// Its name, or something vouched for, would change the meaning of a rule's filter.
+    Subject,
+    /// To leave this will.
+    Will(Refusal),
+}
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subject => {
+                f.write_str("a value for a rule's placeholder must not stand in a filter")
+            }
+            Self::Will(refusal) => write!(f, "the will: {refusal}"),
+        }
+    }
+}
+
 impl NotAttached {
     pub(crate) const fn end_reason(self) -> EndReason {
         match self {
             Self::Superseded => EndReason::TakenOver,
-            Self::Refused(_) => EndReason::Refused,
+            Self::Refused(_) | Self::Forbidden(_) => EndReason::Refused,
             Self::StoreFailed => EndReason::StoreFailed,
             Self::HookPanicked => EndReason::Panicked,
         }
@@ -76,16 +112,26 @@ impl Drop for Owned {
 /// Finds or makes the session that a client asks for, and lets the store know.
 pub(crate) async fn attach(
     core: Arc<Core>,
-    namespace: Arc<Namespace>,
+    comer: Comer,
     request: Attach,
-    user: String,
 ) -> Result<Owned, NotAttached> {
+    let Comer { namespace, user, vouched, rights } = comer;
     let mut entries = Vec::new();
-    let owned = obtain(&core, &namespace, &request, &user, &mut entries).await?;
+    let mut owned = obtain(&core, &namespace, &request, &user, &mut entries).await?;
     let mailbox = &owned.mailbox;
+    mailbox.introduce(vouched, rights);
+    if owned.session_present
+        && let Some(session) = &mut owned.session
+    {
+        // What it was queued and what it subscribed to, under whatever rules, is held against its rights as they are.
+        entries.extend(core.look_over(mailbox, session));
+        if mailbox.rights().is_some() {
+            mailbox.recheck_queue(false);
+        }
+    }
     // A session that outlives its connection is in the store; one that does not is there for the sake of its will only.
     if mailbox.is_stored() || !request.session_expiry.is_at_close() || request.will.is_some() {
-        let record = record(request.session_expiry, mailbox.owner(), request.will.as_ref(), None);
+        let record = record(request.session_expiry, &mailbox.owner(), request.will.as_ref(), None);
         let session = mailbox.session_no;
         entries.push(Entry::change(if mailbox.set_stored() {
             Change::SessionUpdated { session, record }
@@ -126,8 +172,12 @@ async fn obtain(
             return Ok(owned);
         }
         // A session belongs to the identity that made it.
-        if mailbox.owner() != user {
-            return Err(NotAttached::Refused(ReasonCode::NotAuthorized));
+        if *mailbox.owner() != *user {
+            if core.config().access.foreign_sessions == ForeignSessions::Refuse {
+                add(&namespace.counters.sessions_of_others_refused, 1);
+                return Err(NotAttached::Refused(ReasonCode::ClientIdentifierNotValid));
+            }
+            mailbox.set_owner(user);
         }
         let claim = mailbox.claim();
         let claimed = poll_fn(|cx| match mailbox.poll_claim(claim, cx) {
@@ -187,8 +237,16 @@ pub(crate) fn park(
         return;
     }
     mailbox.set_offline();
+    // Other rules may have come into force, and nobody else can look at the session before it is parked.
+    if let Some(_due) = mailbox.take_due() {
+        core.renew_rights(mailbox);
+        let entries = core.look_over(mailbox, &mut session);
+        if !entries.is_empty() {
+            core.submit_later(Write::new(core, None, entries));
+        }
+    }
     core.leave_groups(mailbox, &mut session);
-    let record = Core::parked_record(&session, mailbox.owner());
+    let record = Core::parked_record(&session, &mailbox.owner());
     core.note(Change::SessionUpdated { session: mailbox.session_no, record });
     let due = session.next_deadline();
     add(&mailbox.namespace.counters.sessions_parked, 1);

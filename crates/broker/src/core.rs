@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::allowed::Allowed;
 use crate::budget::{Budget, Pressure};
 use crate::chain::Authenticators;
@@ -47,6 +48,7 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) budget: Arc<Budget>,
     pub(crate) namespaces: Namespaces,
+    pub(crate) access: Access,
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) interests: Interests,
     pub(crate) authenticators: Authenticators,
@@ -242,6 +244,12 @@ impl Core {
     /// Publishes a will. The session it belongs to, if the store knows it, loses the will in the same commit.
     // [MQTT-3.1.2-14] [MQTT-3.1.2-15] [MQTT-3.1.3-10] [MQTT-3.1.2-16 @3.1.1] [MQTT-3.1.2-17 @3.1.1] As any other message.
     pub(crate) fn publish_will(self: &Arc<Self>, message: &Arc<Message>, from: &Arc<Mailbox>) {
+        if !self.will_may_go_out(from, message) {
+            if from.is_stored() {
+                self.note(Change::WillTaken { session: from.session_no });
+            }
+            return;
+        }
         add(&from.namespace.counters.wills_published, 1);
         let message = Arc::new(Message {
             payload: self.own_payload(&message.payload),

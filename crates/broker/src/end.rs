@@ -46,11 +46,14 @@ pub enum EndReason {
     ListenerRemoved,
     /// A reload lowered `connections_max`, and whoever is above it was to be disconnected.
     LimitLowered,
+    /// The client did what it may not, its version or QoS has no way to be told, and the rules say that it is disconnected; or
+    /// other rules have no rights for such a client at all.
+    NotAuthorized,
 }
 
 impl EndReason {
     /// Every reason, in the order of the snapshot.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ClientDisconnected,
         Self::ConnectionLost,
         Self::TakenOver,
@@ -68,6 +71,7 @@ impl EndReason {
         Self::OutOfMemory,
         Self::ListenerRemoved,
         Self::LimitLowered,
+        Self::NotAuthorized,
     ];
 
     /// The stable name, as in logs.
@@ -91,6 +95,7 @@ impl EndReason {
             Self::OutOfMemory => "out_of_memory",
             Self::ListenerRemoved => "listener_removed",
             Self::LimitLowered => "limit_lowered",
+            Self::NotAuthorized => "not_authorized",
         }
     }
 }

@@ -204,7 +204,7 @@ impl Staging {
         // Near enough for a counter.
         let average = run.payload / run.frames.max(1);
         for frame in run.split() {
-            let Some(member) = group.choose(Qos::AtMostOnce) else {
+            let Some(member) = group.choose(route.name.as_bytes(), Qos::AtMostOnce) else {
                 group.namespace.counters.drop_many(DropReason::Offline, 1);
                 continue;
             };
@@ -400,7 +400,7 @@ impl Staging {
         if message.qos > Qos::AtMostOnce && group.is_durable() {
             return Some(GroupTarget { group: Arc::clone(group), delivery, member: None });
         }
-        match group.choose(message.qos) {
+        match group.choose(message.topic.as_bytes(), message.qos) {
             Some(member) => {
                 let delivery = member.adapt(group, delivery);
                 self.delivery(core, member.mailbox, delivery);

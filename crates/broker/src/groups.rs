@@ -49,15 +49,17 @@ impl Core {
 
     /// Lets a message wait in a group for a member with quota.
     fn wait_in_group(&self, group: &Group, delivery: Delivery) {
-        if let Err(delivery) = group.wait(delivery, &self.config().limits) {
-            self.report_publish(
-                &group.namespace.counters,
-                group.filter.as_str(),
-                Some(&delivery.message),
-                DropReason::GroupQueue,
-            );
-            self.group_finished(&delivery);
-        }
+        let (reason, delivery) = if group.is_for_some(delivery.message.topic.as_bytes()) {
+            match group.wait(delivery, &self.config().limits) {
+                Ok(()) => return,
+                Err(delivery) => (DropReason::GroupQueue, delivery),
+            }
+        } else {
+            (DropReason::NotAuthorized, delivery)
+        };
+        let (counters, filter) = (&group.namespace.counters, group.filter.as_str());
+        self.report_publish(counters, filter, Some(&delivery.message), reason);
+        self.group_finished(&delivery);
     }
 
     /// Gives a group's message to a member that can take it, or lets it wait. `seq` is its place in the store, 0 for none.
@@ -72,9 +74,9 @@ impl Core {
         // second sees the other.
         fence(Ordering::SeqCst);
         let mut staging = Staging::default();
-        while group.has_waiting() {
-            let Some(member) = group.choose(Qos::ExactlyOnce) else { break };
-            let Some(delivery) = group.take(1).pop() else { break };
+        while let Some(topic) = group.first_waiting() {
+            let Some(member) = group.choose(topic.as_bytes(), Qos::ExactlyOnce) else { break };
+            let Some(delivery) = group.take_for(&member) else { break };
             self.hand_over(&mut staging, group, &member, delivery);
         }
         staging.flush(self, Patience::None, &mut Vec::new());

@@ -45,6 +45,7 @@
 //! Every queue, table and buffer has a named bound in [`config::Limits`], a stated rule at the bound, and a counter by
 //! reason in [`Metrics`].
 
+mod access;
 mod allowed;
 mod attach;
 mod budget;
@@ -86,9 +87,10 @@ mod tenant;
 mod tenants;
 
 pub use config::{
-    AcceptedVersions, Applies, Config, Durability, DurabilityRule, InvalidConfig, Limits,
-    ListenerConfig, Overflow, StoreFull, SysConfig, SysPublish,
+    AcceptedVersions, AccessConfig, Applies, Config, Durability, DurabilityRule, ForeignSessions,
+    InvalidConfig, Limits, ListenerConfig, Overflow, StoreFull, SysConfig, SysPublish,
 };
+pub use dunlin_access::{Explanation, Question, RuleSet};
 pub use dunlin_codec::{Message, Qos, ReasonCode, SubscriptionOptions, TopicName, Version};
 pub use dunlin_store::{MemoryStore, Store};
 pub use dunlin_transport::{

@@ -226,12 +226,9 @@ pub(crate) async fn subscribe(
             Err(_) => return Err(SubscribeError::Refused(ReasonCode::UnspecifiedError)),
         };
     }
-    let entry = SubscriptionEntry {
-        qos: options.qos,
-        no_local: options.no_local,
-        retain_as_published: options.retain_as_published,
-        subscription_id: wanted.subscription_id,
-    };
+    let subscription =
+        dunlin_session::Subscription { options, subscription_id: wanted.subscription_id };
+    let entry = SubscriptionEntry::of(&subscription);
     let client_id = ClientId::new(CLIENT_ID).map_err(|_| SubscribeError::InvalidFilter)?;
     let mailbox = Arc::new(namespace.make(client_id, ""));
     mailbox.attach(Wire::Messages, false, u32::MAX, 0);
@@ -337,7 +334,8 @@ impl Subscription {
         let bytes = self.core.config().limits.replay_bytes_ahead.min(16 * 1024);
         let ready = &mut self.ready;
         let retained = &self.mailbox.namespace.retained;
-        if replay.step(retained, bytes, Instant::now(), |deliveries| ready.extend(deliveries)) {
+        if replay.step(retained, None, bytes, Instant::now(), |deliveries| ready.extend(deliveries))
+        {
             self.replay = None;
         }
         true

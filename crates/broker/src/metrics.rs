@@ -233,6 +233,16 @@ counters! {
     store_times_full,
     /// Messages held now, until the store has room for them.
     store_held_messages,
+    /// PUBLISHes that their clients may not send.
+    publish_refused,
+    /// Filters that their clients may not subscribe to.
+    subscribe_refused,
+    /// Wills that their clients may not have published, at CONNECT or when they were due.
+    wills_refused,
+    /// Subscriptions taken away because other rules came into force, or other rights at the next CONNECT.
+    subscriptions_removed,
+    /// CONNECTs with the Client Identifier of another identity's session.
+    sessions_of_others_refused,
     /// Tenants that were not opened because there were `tenants_max`.
     tenants_refused,
     /// Panics in hooks, authenticators and guards of logins; each ended one connection.

@@ -417,13 +417,7 @@ fn namespace_of(core: &Core, number: NamespaceNo) -> Arc<Namespace> {
 }
 
 fn subscribe(mailbox: &Arc<Mailbox>, filter: &SubscriptionFilter, subscription: Subscription) {
-    let options = subscription.options;
-    let entry = SubscriptionEntry {
-        qos: options.qos,
-        no_local: options.no_local,
-        retain_as_published: options.retain_as_published,
-        subscription_id: subscription.subscription_id,
-    };
+    let entry = SubscriptionEntry::of(&subscription);
     let namespace = &mailbox.namespace;
     namespace.router.subscribe(
         filter,

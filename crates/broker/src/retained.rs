@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use dunlin_access::Rights;
 use dunlin_codec::{Message, TopicName};
 use dunlin_session::{Delivery, Origin, SubscriptionIds};
 use dunlin_store::NamespaceNo;
@@ -382,6 +383,7 @@ impl Replay {
     pub(crate) fn step(
         &mut self,
         set: &RetainedSet,
+        rights: Option<&Rights>,
         bytes: usize,
         now: Instant,
         post: impl FnOnce(Vec<Delivery>),
@@ -396,7 +398,11 @@ impl Replay {
             && let Some((_, retained)) = found.next()
         {
             let expired = retained.expires_at.is_some_and(|at| at <= now);
-            if retained.number <= *upto && !expired {
+            let allowed = || {
+                let topic = retained.message.topic.as_bytes();
+                !entry.filtered || rights.is_none_or(|rights| rights.deliver(topic).is_allowed())
+            };
+            if retained.number <= *upto && !expired && allowed() {
                 taken += retained.message.size();
                 deliveries.push(entry.replayed(retained));
             }
@@ -404,6 +410,11 @@ impl Replay {
         drop(found);
         post(deliveries);
         self.cursor.is_done()
+    }
+
+    /// The client's rights are others now: each topic is looked at from here on.
+    pub(crate) fn look_at_each(&mut self) {
+        self.entry.filtered = true;
     }
 
     /// The subscription's filter.

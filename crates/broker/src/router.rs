@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use dunlin_codec::{Qos, SubscriptionId, TopicName};
-use dunlin_session::SubscriptionIds;
+use dunlin_session::{Subscription, SubscriptionIds};
 use dunlin_store::SessionNo;
 use dunlin_topics::{FilterIndex, SharedFilter, SubscriptionFilter, TopicFilter};
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -31,6 +31,22 @@ pub(crate) struct SubscriptionEntry {
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
     pub(crate) subscription_id: Option<SubscriptionId>,
+    /// Whether the filter reaches further than its client's rights, so that each topic has to be looked at.
+    pub(crate) filtered: bool,
+}
+
+impl SubscriptionEntry {
+    /// For a filter that stays within its client's rights.
+    pub(crate) const fn of(subscription: &Subscription) -> Self {
+        let options = subscription.options;
+        Self {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            subscription_id: subscription.subscription_id,
+            filtered: false,
+        }
+    }
 }
 
 /// The subscriptions of one namespace.
@@ -154,6 +170,23 @@ impl Router {
         outcome
     }
 
+    /// What is kept of a subscription.
+    pub(crate) fn entry(
+        &self,
+        filter: &SubscriptionFilter,
+        mailbox: &Arc<Mailbox>,
+    ) -> Option<SubscriptionEntry> {
+        let tables = self.tables.read();
+        match filter {
+            SubscriptionFilter::Plain(filter) => {
+                tables.plain.get(filter, &Subscriber(Arc::clone(mailbox))).copied()
+            }
+            SubscriptionFilter::Shared(shared) => {
+                Some(tables.groups.get(shared)?.member(mailbox)?.entry)
+            }
+        }
+    }
+
     /// The group of a shared filter.
     pub(crate) fn group(&self, filter: &SharedFilter) -> Option<Arc<Group>> {
         self.tables.read().groups.get(filter).map(Arc::clone)
@@ -237,7 +270,8 @@ impl Tables {
         self.plain.matches(name.as_bytes(), |subscriber, entry| {
             // [MQTT-3.8.3-3] What a client published is not sent back to it by this subscription.
             let own = || from.is_some_and(|publisher| Arc::ptr_eq(publisher, &subscriber.0));
-            if !(entry.no_local && own()) {
+            let forbidden = || entry.filtered && !subscriber.0.may_get(name.as_bytes());
+            if !(entry.no_local && own()) && !forbidden() {
                 found.push((subscriber, entry));
             }
         });

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use dunlin_access::RuleSet;
 use dunlin_codec::{Message, ReasonCode};
 use dunlin_store::{Committer, CommitterOptions, MemoryStore, MessageId, Store, StoreError};
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::allowed::Allowed;
 use crate::budget::Budget;
 use crate::chain::Authenticators;
@@ -89,6 +91,7 @@ pub struct Builder {
     store_niceness: i32,
     hooks: Arc<dyn Hooks>,
     authenticators: Authenticators,
+    rules: RuleSet,
 }
 
 impl fmt::Debug for Builder {
@@ -170,6 +173,13 @@ impl Builder {
         self
     }
 
+    /// Lets clients do what these rules allow. By default there are none, and everybody may do everything.
+    #[must_use]
+    pub fn rules(mut self, rules: RuleSet) -> Self {
+        self.rules = rules;
+        self
+    }
+
     /// Starts the broker on the tokio runtime that this is called in: restores what the store has, then listens.
     ///
     /// # Errors
@@ -177,7 +187,7 @@ impl Builder {
     /// [`ServerError`] when a setting cannot work, the store cannot be read or an address cannot be taken. Nothing is left
     /// running then.
     pub async fn start(self) -> Result<Broker, ServerError> {
-        let Self { mut config, store, store_niceness, hooks, authenticators } = self;
+        let Self { mut config, store, store_niceness, hooks, authenticators, rules } = self;
         config.check()?;
         authenticators.check(&config)?;
         let before_connect =
@@ -205,7 +215,8 @@ impl Builder {
         })
         .map_err(ServerError::Thread)?;
         let pager = Pager::new(!keeps_wills);
-        let core = core(config.clone(), hooks, authenticators, committer, pager, closing);
+        let policy = Policy { hooks, authenticators, rules };
+        let core = core(config.clone(), policy, committer, pager, closing);
         recovery::restore(&core, recovered, &mut *reader)?;
         core.pager.start(&core, reader).map_err(ServerError::Thread)?;
         listeners.adopt(&core, &config, prepared);
@@ -215,14 +226,21 @@ impl Builder {
     }
 }
 
-fn core(
-    config: Config,
+/// What others have a say in.
+struct Policy {
     hooks: Arc<dyn Hooks>,
     authenticators: Authenticators,
+    rules: RuleSet,
+}
+
+fn core(
+    config: Config,
+    policy: Policy,
     committer: Committer<crate::persist::Write>,
     pager: Pager,
     closing: watch::Sender<bool>,
 ) -> Arc<Core> {
+    let Policy { hooks, authenticators, rules } = policy;
     let allowed = Allowed::of(&config.limits);
     let budget = Budget::new(allowed.memory_bytes);
     let common = Common {
@@ -238,6 +256,7 @@ fn core(
         counters: Counters::default(),
         budget,
         namespaces: Namespaces::new(common),
+        access: Access::new(rules),
         hooks,
         interests,
         authenticators,
@@ -281,6 +300,7 @@ impl Broker {
             store_niceness: 0,
             hooks: Arc::new(NoHooks),
             authenticators: Authenticators::default(),
+            rules: RuleSet::default(),
         }
     }
 
@@ -301,6 +321,19 @@ impl Broker {
             return Err(TenantError::Closed);
         }
         Ok(Tenant::new(&self.core, self.core.open_namespace(name)?))
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<RuleSet> {
+        self.core.access.rules()
+    }
+
+    /// Puts other rules in force, for all sessions. Resolves when every subscription that they take away is gone, those of
+    /// clients that are away included, and with it what was queued for it alone. A session whose client was not here since
+    /// the start is looked over when it comes: what its roles are is not known before.
+    pub async fn set_rules(&self, rules: RuleSet) {
+        self.core.set_rules(rules).await;
     }
 
     /// The names of all tenants, `default` first, then in the order of their opening.

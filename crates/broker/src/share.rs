@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dunlin_codec::Qos;
+use dunlin_codec::{Qos, TopicName};
 use dunlin_session::{Delivery, Origin};
 use dunlin_store::SessionNo;
 use dunlin_topics::SharedFilter;
@@ -53,6 +53,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// Whether a message of this topic may go to this member.
+    pub(crate) fn may_get(&self, topic: &[u8]) -> bool {
+        !self.entry.filtered || self.mailbox.may_get(topic)
+    }
+
     /// Makes a group's message this member's. [MQTT-4.8.2-3]
     pub(crate) fn adapt(&self, group: &Group, mut delivery: Delivery) -> Delivery {
         let group_seq = match delivery.origin {
@@ -140,14 +145,15 @@ impl Group {
         self.stored.load(Ordering::Acquire)
     }
 
-    /// The next member that can take a message of this QoS, in turn. One with quota gives one of it up.
-    pub(crate) fn choose(&self, qos: Qos) -> Option<Member> {
+    /// The next member that can take a message of this topic and QoS, in turn. One with quota gives one of it up.
+    pub(crate) fn choose(&self, topic: &[u8], qos: Qos) -> Option<Member> {
         let mut state = self.state.lock();
         let count = state.members.len();
         for offset in 0..count {
             let index = (state.next + offset) % count;
             let Some(member) = state.members.get(index) else { break };
             let able = member.mailbox.is_online()
+                && member.may_get(topic)
                 && (qos.min(member.entry.qos) == Qos::AtMostOnce || member.mailbox.take_credit());
             if able {
                 let member = member.clone();
@@ -226,6 +232,34 @@ impl Group {
 
     pub(crate) fn has_waiting(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Whether any member may ever get a message of this topic.
+    pub(crate) fn is_for_some(&self, topic: &[u8]) -> bool {
+        let state = self.state.lock();
+        state.members.is_empty() || state.members.iter().any(|member| member.may_get(topic))
+    }
+
+    /// Takes the first waiting message that this member may get.
+    pub(crate) fn take_for(&self, member: &Member) -> Option<Delivery> {
+        if !member.entry.filtered {
+            return self.take(1).pop();
+        }
+        let mut state = self.state.lock();
+        let may_get = |delivery: &Delivery| member.may_get(delivery.message.topic.as_bytes());
+        let position = state.queue.iter().position(may_get)?;
+        let delivery = state.queue.remove(position)?;
+        state.bytes -= delivery.message.size();
+        if state.queue.is_empty() {
+            state.queue = VecDeque::new();
+            self.waiting.store(false, Ordering::Release);
+        }
+        Some(delivery)
+    }
+
+    /// The topic of the message that waits longest.
+    pub(crate) fn first_waiting(&self) -> Option<TopicName> {
+        self.state.lock().queue.front().map(|delivery| delivery.message.topic.clone())
     }
 
     /// Takes up to `count` waiting messages.

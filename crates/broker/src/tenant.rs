@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use dunlin_access::{Explanation, Question};
 use dunlin_codec::{ClientId, Message, ReasonCode};
 
 use crate::core::Core;
@@ -12,6 +13,7 @@ use crate::local::{self, PublishError, SubscribeError, SubscribeOptions, Subscri
 use crate::mailbox::Mailbox;
 use crate::metrics::{DropReason, Metrics};
 use crate::namespace::Namespace;
+use crate::policy::Identity;
 
 /// One tenant of a [`Broker`](crate::Broker): its clients, topics, retained messages and shared groups, and nobody else's.
 ///
@@ -81,6 +83,12 @@ impl Tenant {
     pub fn disconnect(&self, client_id: &str) -> bool {
         let found = self.find(client_id);
         found.inspect(|mailbox| mailbox.evict(EndReason::Kicked)).is_some()
+    }
+
+    /// Why a client that turns out to be `identity` may do something, or not, under the rules in force.
+    #[must_use]
+    pub fn explain(&self, client_id: &str, identity: &Identity, question: Question) -> Explanation {
+        self.core.explain(&self.namespace, client_id, identity, question)
     }
 
     fn find(&self, client_id: &str) -> Option<Arc<Mailbox>> {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dunlin_codec::{ClientId, PacketId, ReasonCode, SubscriptionFilter};
+use dunlin_codec::{ClientId, PacketId, Qos, ReasonCode, SubscriptionFilter};
 
 use crate::delivery::{Delivery, DropReason, Dropped};
 use crate::event::{Output, Outputs};
@@ -219,6 +219,13 @@ impl Session {
 
     pub(crate) fn has_subscription(&self, filter: &SubscriptionFilter) -> bool {
         self.subscriptions.get(filter.as_bytes()).is_some()
+    }
+
+    /// Lowers the QoS that a subscription was granted; gives it as it is now, none if there is no such subscription.
+    pub fn limit_subscription(&mut self, filter: &[u8], qos: Qos) -> Option<Subscription> {
+        let subscription = self.subscriptions.get_mut(filter)?;
+        subscription.options.qos = subscription.options.qos.min(qos);
+        Some(*subscription)
     }
 
     /// Takes a subscription away by the server's will.

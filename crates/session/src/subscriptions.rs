@@ -26,6 +26,11 @@ impl Subscriptions {
         self.0.get(index).map(|(_, subscription)| subscription)
     }
 
+    pub(crate) fn get_mut(&mut self, filter: &[u8]) -> Option<&mut Subscription> {
+        let index = self.position(filter).ok()?;
+        self.0.get_mut(index).map(|(_, subscription)| subscription)
+    }
+
     /// Adds a subscription, or replaces the one with the same filter.
     // [MQTT-3.8.4-3] [MQTT-3.8.4-3 @3.1.1]
     pub(crate) fn insert(&mut self, filter: SubscriptionFilter, subscription: Subscription) {

@@ -54,6 +54,7 @@ table! { BROKER: Config {
     "durability" Live durability_rules,
     "sys.interval" Live sys.interval,
     "sys.publish_3x" NewConnections sys.publish_3x,
+    "access.foreign_sessions" Live access.foreign_sessions,
     "tenants.rules" NewConnections tenants.rules,
     "tenants.otherwise" NewConnections tenants.otherwise,
     "tenants.tenants_max" Live tenants.tenants_max,
@@ -142,7 +143,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Debug;
 
-    use crate::config::{Limits, SysConfig};
+    use crate::config::{AccessConfig, Limits, SysConfig};
     use crate::tenants::TenantsConfig;
 
     use super::*;
@@ -167,12 +168,13 @@ mod tests {
         assert_eq!(keys(BROKER, "limits."), fields(&Limits::default()));
         assert_eq!(keys(BROKER, "sys."), fields(&SysConfig::default()));
         assert_eq!(keys(BROKER, "tenants."), fields(&TenantsConfig::default()));
+        assert_eq!(keys(BROKER, "access."), fields(&AccessConfig::default()));
         let mut listener = fields(&ListenerConfig::default());
         assert!(listener.remove("name"), "the name says which listener it is");
         assert_eq!(keys(LISTENER, ""), listener);
         let mut rest = fields(&Config::default());
         assert!(rest.remove("listeners"));
-        let nested = ["limits", "sys", "tenants"];
+        let nested = ["limits", "sys", "tenants", "access"];
         for section in nested {
             assert!(rest.remove(section));
         }

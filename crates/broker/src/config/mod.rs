@@ -42,6 +42,8 @@ pub struct Config {
     pub store_full_3x: StoreFull,
     /// Which tenants there are and whose clients come into which.
     pub tenants: TenantsConfig,
+    /// What holds for identities beside the rules.
+    pub access: AccessConfig,
 }
 
 impl Default for Config {
@@ -54,6 +56,7 @@ impl Default for Config {
             durability_rules: Vec::new(),
             store_full_3x: StoreFull::default(),
             tenants: TenantsConfig::default(),
+            access: AccessConfig::default(),
         }
     }
 }
@@ -114,6 +117,24 @@ pub enum StoreFull {
     Hold,
     /// The connection is closed.
     Disconnect,
+}
+
+/// What holds for identities beside the rules.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct AccessConfig {
+    /// What happens to a client that connects with the Client Identifier of a session that another identity made.
+    pub foreign_sessions: ForeignSessions,
+}
+
+/// What happens to a client that connects with the Client Identifier of a session that another identity made.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ForeignSessions {
+    /// It is refused, with 0x85, or 0x02 in MQTT 3.x.
+    #[default]
+    Refuse,
+    /// It takes the session over, which is its own from then on.
+    Allow,
 }
 
 /// The `$SYS` tree: the broker's own numbers as retained messages.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
-use dunlin_codec::ReasonCode;
+use dunlin_codec::{Qos, ReasonCode};
 use dunlin_session::Token;
 
 use crate::core::Core;
@@ -41,6 +41,15 @@ pub(super) struct Busy {
     /// The shared groups this client is a member of.
     pub(super) groups: Vec<Arc<Group>>,
     pub(super) used: Instant,
+}
+
+/// Where messages of one topic go in this batch.
+pub(super) struct BatchRoute<'a> {
+    pub(super) core: &'a Arc<Core>,
+    pub(super) mailbox: &'a Arc<Mailbox>,
+    pub(super) route: &'a Route,
+    /// The highest QoS at which the client may publish to it; none if it may not at all.
+    pub(super) qos_max: Option<Qos>,
 }
 
 impl Busy {
@@ -88,18 +97,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn batch_route(
-        &mut self,
-        topic: &[u8],
-        now: Instant,
-    ) -> Option<(&Arc<Core>, &Arc<Mailbox>, &Route)> {
+    pub(super) fn batch_route(&mut self, topic: &[u8], now: Instant) -> Option<BatchRoute<'_>> {
         let rules = self.topic_rules();
         self.busy(now);
-        let Self { core, mailbox, busy, batch, .. } = self;
+        let Self { core, mailbox, busy, batch, rights, .. } = self;
         let busy = busy.as_mut()?;
         let mailbox = mailbox.as_ref()?;
-        let route = busy.routes.get(topic, *batch, rules, mailbox)?;
-        Some((core, mailbox, route))
+        let (route, qos_max) = busy.routes.get(topic, *batch, rules, mailbox, rights.as_deref())?;
+        Some(BatchRoute { core, mailbox, route, qos_max })
     }
 
     /// Posts what the batch has for others and hands in what has to be durable.

@@ -118,11 +118,15 @@ impl Driver {
         let mut hooks = self.core.interests.deliver;
         let version = self.version();
         for mut delivery in deliveries.drain(..) {
+            if delivery.seq <= self.recheck.upto && !self.passes_recheck(&delivery) {
+                self.refused(mailbox, delivery, DropReason::NotAuthorized);
+                continue;
+            }
             if hooks {
                 match self.hook_delivers(&mut delivery) {
                     Some(true) => {}
                     Some(false) => {
-                        self.refused(mailbox, delivery);
+                        self.refused(mailbox, delivery, DropReason::Hook);
                         continue;
                     }
                     None => hooks = false,
@@ -141,14 +145,20 @@ impl Driver {
         }
     }
 
-    /// A hook does not want this copy to be sent.
-    fn refused(&mut self, mailbox: &Arc<Mailbox>, delivery: Delivery) {
+    /// Whether what was queued before the client lost rights may still be sent. What has no place yet came later.
+    fn passes_recheck(&self, delivery: &Delivery) -> bool {
+        let (rights, session) = (self.rights.as_deref(), self.machine.session());
+        delivery.seq == 0 || self.recheck.passes(delivery, rights, session)
+    }
+
+    /// This copy is not to be sent.
+    fn refused(&mut self, mailbox: &Arc<Mailbox>, delivery: Delivery, reason: DropReason) {
         if delivery.qos > Qos::AtMostOnce {
             self.settled.add(Some(&delivery.message));
         }
         self.core.group_finished(&delivery);
         let mut drops = Drops::default();
-        drops.one(DropReason::Hook, delivery);
+        drops.one(reason, delivery);
         self.core.report(mailbox, drops);
     }
 
@@ -171,7 +181,7 @@ impl Driver {
         for group in busy.groups.iter().filter(|group| group.has_waiting()) {
             let Some(member) = group.member(mailbox) else { continue };
             while taken < quota.min(DELIVERIES_MAX) && mailbox.take_credit() {
-                let Some(delivery) = group.take(1).pop() else {
+                let Some(delivery) = group.take_for(&member) else {
                     mailbox.give_credit();
                     break;
                 };
@@ -194,10 +204,11 @@ impl Driver {
         let mut queued = 0;
         let mut stuck = None;
         let mut drops = Drops::default();
+        let rights = self.rights.as_deref();
         if let Some(replay) = busy.replays.first_mut() {
             let room = (ahead - self.writer.len()).min(16 * 1024);
             // Copies that go by the queue are in it before a newer message of their topic can be.
-            let ended = replay.step(&mailbox.namespace.retained, room, now, |deliveries| {
+            let ended = replay.step(&mailbox.namespace.retained, rights, room, now, |deliveries| {
                 let (written, by_queue): (Vec<Delivery>, Vec<Delivery>) =
                     deliveries.into_iter().partition(|delivery| delivery.qos == Qos::AtMostOnce);
                 now_written = written;

@@ -79,7 +79,9 @@ impl Driver {
             EndReason::Kicked | EndReason::ListenerRemoved => {
                 Cause::Reason(ReasonCode::AdministrativeAction)
             }
-            EndReason::AuthenticationExpired => Cause::Reason(ReasonCode::NotAuthorized),
+            EndReason::AuthenticationExpired | EndReason::NotAuthorized => {
+                Cause::Reason(ReasonCode::NotAuthorized)
+            }
             EndReason::StoreFailed
             | EndReason::OutOfMemory
             | EndReason::Panicked

@@ -6,6 +6,7 @@
 //!
 //! The protocol is the machine's ([`Connection`]): the driver feeds it and carries out what it says.
 
+mod access;
 mod batch;
 mod delivering;
 mod ending;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use dunlin_access::Rights;
 use dunlin_codec::{DecodeLimits, Message, Qos, ReasonCode, Version};
 use dunlin_session::{
     Completed, Connection, Input, Origin, Output, Outputs, Persist, Token, Violation,
@@ -32,6 +34,7 @@ use dunlin_store::SessionNo;
 use dunlin_transport::{Opened, Peer, Stream};
 use tokio::time::Sleep;
 
+use crate::access::Recheck;
 use crate::core::Core;
 use crate::end::EndReason;
 use crate::fanout::Staging;
@@ -99,8 +102,13 @@ pub(crate) struct Driver {
     in_handshake: bool,
     /// Whether a hook panicked while a packet was taken: the connection closes after it.
     hook_panicked: bool,
-    /// Whether a message was not taken for want of memory and its publisher cannot be told: the connection closes.
-    out_of_memory: bool,
+    /// A message was not taken and its publisher cannot be told: the connection closes, for this reason.
+    closes_for: Option<EndReason>,
+    /// What the client may do; none if everything.
+    rights: Option<Arc<Rights>>,
+    /// The rules that these rights come from, and what is to be held against them.
+    rules_seen: u64,
+    recheck: Recheck,
     /// Whether reading is held back, so that the Keep Alive stands still.
     paused: bool,
     started: Instant,
@@ -167,7 +175,10 @@ impl Driver {
             left: false,
             in_handshake: true,
             hook_panicked: false,
-            out_of_memory: false,
+            closes_for: None,
+            rights: None,
+            rules_seen: 0,
+            recheck: Recheck::default(),
             paused: false,
             started: now,
             expires: None,
@@ -188,6 +199,7 @@ impl Driver {
             if self.state == State::Open {
                 self.poll_opening(staging, now, cx);
                 self.poll_pending(staging, now, cx);
+                self.keep_to_the_rules(staging, now);
                 self.collect(staging, collected, now, cx);
                 self.post_held(now, cx);
                 self.release_brake(now, cx);
@@ -277,8 +289,8 @@ impl Driver {
         if std::mem::take(&mut self.hook_panicked) {
             self.panicked(staging, now);
         }
-        if std::mem::take(&mut self.out_of_memory) {
-            self.evict(EndReason::OutOfMemory, staging, now);
+        if let Some(reason) = self.closes_for.take() {
+            self.evict(reason, staging, now);
         }
     }
 

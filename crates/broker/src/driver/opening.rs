@@ -6,12 +6,15 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use dunlin_access::Rights;
 use dunlin_codec::ReasonCode;
 use dunlin_session::{Attach, Authenticate, Cause, Input, Outputs, SubscribeItem, Token};
 use dunlin_topics::SubscriptionFilter;
 
-use crate::attach::{NotAttached, Owned, attach};
+use crate::access::{Vouched, objection};
+use crate::attach::{self, Forbidden, NotAttached, Owned, attach};
 use crate::budget::Pressure;
+use crate::config::Config;
 use crate::core::Core;
 use crate::end::EndReason;
 use crate::fanout::Staging;
@@ -159,8 +162,11 @@ impl Driver {
                 Input::Authenticated(Err(ReasonCode::NotAuthorized))
             }
             Decision::Accept { identity, data } => {
-                if self.mailbox.is_some() {
+                if let Some(mailbox) = &self.mailbox {
                     self.opening = None;
+                    // Proven anew, it may have other roles than before.
+                    mailbox.introduce(Vouched::of(&identity, &self.peer), self.rights.clone());
+                    self.rules_seen = u64::MAX;
                 }
                 self.expires = identity.expires;
                 if let Some(client) = &mut self.client {
@@ -183,12 +189,23 @@ impl Driver {
 
     /// Whether the client of this connection may turn out to be `identity`: anybody at CONNECT, later nobody else.
     fn may_be(&self, identity: &Identity) -> bool {
-        self.mailbox.as_ref().is_none_or(|mailbox| mailbox.owner() == identity.user)
+        let Some(mailbox) = &self.mailbox else { return true };
+        let client = self
+            .client
+            .as_ref()
+            .map(|client| Client { identity: identity.clone(), ..Client::clone(client) });
+        let config = self.core.config();
+        let same_tenant = client.is_some_and(|client| {
+            tenant_of(&config, &client).as_deref() == Some(&*mailbox.namespace.name)
+        });
+        same_tenant && *mailbox.owner() == *identity.user
     }
 
     pub(super) fn attach(&mut self, request: Attach) {
         let core = Arc::clone(&self.core);
         let mut client = self.client.clone();
+        // As the rules are before they are asked.
+        self.rules_seen = core.access.generation();
         self.pending = Some(Box::new(Pending::Attach(Box::pin(async move {
             if core.is_closing() {
                 return Err(NotAttached::Refused(ReasonCode::ServerUnavailable));
@@ -211,7 +228,10 @@ impl Driver {
                     Err(_) => return Err(NotAttached::Refused(ReasonCode::ServerBusy)),
                 }
             }
-            attach(core, namespace, request, client.identity.user.clone()).await
+            let vouched = Vouched::of(&client.identity, &client.peer);
+            let rights = rights_of(&core, &namespace, client, vouched.as_deref(), &request)?;
+            let user = client.identity.user.clone();
+            attach(core, attach::Comer { namespace, user, vouched, rights }, request).await
         }))));
     }
 
@@ -226,6 +246,10 @@ impl Driver {
             Err(error) => {
                 let reason = match error {
                     NotAttached::Refused(reason) => reason,
+                    NotAttached::Forbidden(why) => {
+                        self.note_end(EndReason::Refused, Some("access"), why.to_string());
+                        ReasonCode::NotAuthorized
+                    }
                     NotAttached::Superseded => ReasonCode::ServerBusy,
                     NotAttached::StoreFailed => ReasonCode::ServerUnavailable,
                     NotAttached::HookPanicked => {
@@ -261,6 +285,8 @@ impl Driver {
             })
             .collect();
         let durable = session.is_durable();
+        self.rights = mailbox.rights();
+        self.recheck = mailbox.recheck();
         if !groups.is_empty() {
             self.busy(now).groups = groups;
         }
@@ -287,21 +313,48 @@ impl Driver {
     }
 }
 
-/// The namespace that a client comes into.
-fn choose(core: &Core, client: &Client) -> Result<Arc<Namespace>, NotAttached> {
+/// The name of the tenant that a client belongs to; none if such clients are refused.
+fn tenant_of(config: &Config, client: &Client) -> Option<String> {
     // What a proxy says that the client asked for goes before what it asked the proxy's own connection for.
     let details = client.peer.details.as_deref();
     let proxied = details.and_then(|details| details.proxy.as_ref()?.server_name.as_deref());
     let tls = details.and_then(|details| details.tls.as_ref()?.server_name.as_deref());
-    let comer = Comer {
-        identity: &client.identity,
-        listener: &client.listener,
-        server_name: proxied.or(tls),
+    let server_name = proxied.or(tls).map(str::to_ascii_lowercase);
+    let (identity, listener) = (&client.identity, &client.listener);
+    let comer = Comer { identity, listener, server_name: server_name.as_deref() };
+    config.tenants.tenant_of(comer).map(str::to_owned)
+}
+
+/// What a client may do. One that the rules have no answer for is refused, and one whose will it may not publish.
+fn rights_of(
+    core: &Core,
+    namespace: &Namespace,
+    client: &Client,
+    vouched: Option<&Vouched>,
+    request: &Attach,
+) -> Result<Option<Arc<Rights>>, NotAttached> {
+    let subject = core.subject(namespace, &client.identity.user, &client.client_id, vouched);
+    let rights = core.access.rights(&subject).map_err(|error| {
+        tracing::warn!(event = "client_without_rights", tenant = %namespace.name, client_id = client.client_id, %error);
+        NotAttached::Forbidden(Forbidden::Subject)
+    })?;
+    let (Some(rights), Some(will)) = (&rights, &request.will) else { return Ok(rights) };
+    let message = &will.message;
+    let topic = message.topic.as_bytes();
+    let Some(refusal) = objection(Some(&**rights), topic, message.qos, message.retain) else {
+        return Ok(Some(Arc::clone(rights)));
     };
-    let config = core.config();
-    let Some(tenant) = config.tenants.tenant_of(comer) else {
+    add(&namespace.counters.wills_refused, 1);
+    core.refused_at_connect(&subject, message.topic.as_str(), rights, refusal);
+    Err(NotAttached::Forbidden(Forbidden::Will(refusal)))
+}
+
+/// The namespace that a client comes into.
+fn choose(core: &Core, client: &Client) -> Result<Arc<Namespace>, NotAttached> {
+    let Some(tenant) = tenant_of(&core.config(), client) else {
         return Err(NotAttached::Refused(ReasonCode::NotAuthorized));
     };
+    let tenant = tenant.as_str();
     core.open_namespace(tenant).map_err(|error| {
         tracing::warn!(event = "tenant_refused", tenant, client_id = client.client_id, %error);
         NotAttached::Refused(match error {

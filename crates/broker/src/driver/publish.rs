@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use dunlin_access::{Refusal, Silent};
 use dunlin_codec::{Message, Qos, ReasonCode, TopicName, Version};
 use dunlin_session::{Route, RouteTopic, Token};
 
+use crate::access::{Attempt, objection};
 use crate::budget::Pressure;
 use crate::config::StoreFull;
 use crate::core::Core;
+use crate::end::EndReason;
 use crate::fanout::{Routed, Source, Staging};
 use crate::hooks::guarded;
 use crate::metrics::{DropReason, add};
 
 use super::Driver;
+use super::batch::BatchRoute;
 
 impl Driver {
     /// Routes one message. Returns what to tell the machine at once; none if the store has to have the message first, or
@@ -29,7 +33,7 @@ impl Driver {
         if let Some(reason) = self.refused_for_memory(publish.qos, staging) {
             // Before 5.0 a PUBLISH cannot be refused, and what is not kept must not be acknowledged.
             if publish.qos > Qos::AtMostOnce && self.machine.version() != Some(Version::V5) {
-                self.out_of_memory = true;
+                self.closes_for = Some(EndReason::OutOfMemory);
                 return None;
             }
             return answer(reason);
@@ -38,9 +42,13 @@ impl Driver {
             return self.route_singly(&Route { token, publish, topic }, staging, now);
         }
         let source = self.source(token, publish.qos, publish.packet_id);
-        let Some((core, mailbox, targets)) = self.batch_route(topic.as_bytes(), now) else {
+        let Some(found) = self.batch_route(topic.as_bytes(), now) else {
             return self.route_singly(&Route { token, publish, topic }, staging, now);
         };
+        let BatchRoute { core, mailbox, route: targets, qos_max } = found;
+        if qos_max.is_none_or(|max| publish.qos > max) {
+            return self.forbidden(&Route { token, publish, topic });
+        }
         if targets.is_empty() {
             add(&mailbox.namespace.counters.publish_unmatched, 1);
             // Nobody would look at the message, so it is not made; a QoS 2 id of a durable session is stored all the same.
@@ -76,6 +84,9 @@ impl Driver {
         let Some(name) = self.topic_name(&route.topic) else {
             return answer(ReasonCode::TopicNameInvalid);
         };
+        if self.objection(route).is_some() {
+            return self.forbidden(route);
+        }
         let mut message = core.own(&route.publish, name);
         if core.interests.publish {
             let client = self.client.take()?;
@@ -106,6 +117,33 @@ impl Driver {
         }
         let routed = staging.message(&core, &targets, &message, None, source, now);
         self.routed(routed, source)
+    }
+
+    /// Why the client may not publish this; none if it may.
+    fn objection(&self, route: &Route<'_>) -> Option<Refusal> {
+        let publish = &route.publish;
+        let topic = route.topic.as_bytes();
+        objection(self.rights.as_deref(), topic, publish.qos, publish.retain)
+    }
+
+    /// The client may not publish this. It is told so, where it can be; else its message is dropped, or its connection
+    /// closed, as the rules say.
+    fn forbidden(&mut self, route: &Route<'_>) -> Option<(Token, ReasonCode)> {
+        let refusal = self.objection(route)?;
+        add(&self.counters().publish_refused, 1);
+        self.report_publish(None, DropReason::NotAuthorized);
+        if let Some(mailbox) = &self.mailbox {
+            let topic = String::from_utf8_lossy(route.topic.as_bytes());
+            self.core.refused(mailbox, Attempt::Publish, &topic, refusal);
+        }
+        let cannot_be_told =
+            route.publish.qos == Qos::AtMostOnce || self.machine.version() != Some(Version::V5);
+        let options = self.rights.as_ref().map(|rights| rights.rules().options());
+        if cannot_be_told && options?.refused_publish == Silent::Disconnect {
+            self.closes_for = Some(EndReason::NotAuthorized);
+            return None;
+        }
+        route.token.map(|token| (token, ReasonCode::NotAuthorized))
     }
 
     /// Keeps or removes the retained message of a topic, and posts the message before anybody else can do so.

@@ -13,6 +13,7 @@ use crate::buffers;
 use crate::fanout::{Run, Staging};
 use crate::metrics::{Counters, add};
 
+use super::batch::BatchRoute;
 use super::{Driver, State};
 
 /// Bytes of an acknowledgement without reason code.
@@ -156,6 +157,7 @@ impl Driver {
     /// Decodes what was read and keeps what is not complete, or not to be read yet.
     fn take_in(&mut self, data: &[u8], staging: &mut Staging, now: Instant) {
         self.batch = self.batch.wrapping_add(1);
+        self.keep_to_the_rules(staging, now);
         staging.begin();
         let mut out = std::mem::take(&mut staging.outputs).recycle();
         let mut at = 0;
@@ -261,7 +263,10 @@ impl Driver {
         if run.frames == 0 {
             return None;
         }
-        let (core, mailbox, route) = self.batch_route(run.topic, now)?;
+        let found = self.batch_route(run.topic, now)?;
+        // What is refused is told and counted one by one.
+        found.qos_max?;
+        let BatchRoute { core, mailbox, route, .. } = found;
         let frames = run.frames as u64;
         if route.is_empty() {
             add(&mailbox.namespace.counters.publish_unmatched, frames);

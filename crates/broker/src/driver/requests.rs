@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dunlin_codec::RetainHandling;
-use dunlin_codec::{ReasonCode, SubscriptionOptions, Text};
-use dunlin_session::{Input, Outputs, SubscribeItem, Token, UnsubscribeItem};
-use dunlin_store::{Change, SubscriptionRecord};
+use dunlin_codec::{ReasonCode, SubscriptionOptions};
+use dunlin_session::{Input, Outputs, SubscribeItem, Subscription, Token, UnsubscribeItem};
 use dunlin_topics::SubscriptionFilter;
 
+use crate::access::{Grant, grant, subscribed};
 use crate::core::Core;
+use crate::end::EndReason;
 use crate::fanout::Staging;
 use crate::metrics::add;
 use crate::persist::Entry;
@@ -25,6 +26,8 @@ pub(super) struct Request {
     token: Token,
     reason_codes: Vec<ReasonCode>,
     kind: Kind,
+    /// The rules that it was judged by.
+    rules: u64,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl Request {
     /// The connection is gone before anything was subscribed.
     pub(super) fn refused(token: Token, filters: usize) -> Self {
         let reason_codes = vec![ReasonCode::UnspecifiedError; filters];
-        Self { token, reason_codes, kind: Kind::Unsubscribe }
+        Self { token, reason_codes, kind: Kind::Unsubscribe, rules: 0 }
     }
 
     /// The connection is gone; the session keeps what was asked for.
@@ -57,11 +60,17 @@ impl Driver {
     pub(super) fn subscribe(
         &mut self,
         token: Token,
-        items: Vec<SubscribeItem>,
+        mut items: Vec<SubscribeItem>,
         out: &mut Outputs<'_>,
         staging: &mut Staging,
         now: Instant,
     ) {
+        if !self.judge_filters(&mut items) {
+            self.closes_for = Some(EndReason::NotAuthorized);
+            let refused = Request::refused(token, items.len());
+            self.answer(refused, out, staging, now);
+            return;
+        }
         if self.core.interests.subscribe
             && let Some(client) = self.client.clone()
         {
@@ -103,7 +112,8 @@ impl Driver {
                 dunlin_codec::Qos::ExactlyOnce => ReasonCode::GrantedQos2,
             });
         }
-        Request { token: judged.token, reason_codes, kind: Kind::Subscribe(replays) }
+        let (token, kind) = (judged.token, Kind::Subscribe(replays));
+        Request { token, reason_codes, kind, rules: self.rules_seen }
     }
 
     fn subscribe_one(
@@ -115,12 +125,12 @@ impl Driver {
         staging: &mut Staging,
     ) -> Option<Replay> {
         let mailbox = self.mailbox.clone()?;
-        let entry = SubscriptionEntry {
-            qos: options.qos,
-            no_local: options.no_local,
-            retain_as_published: options.retain_as_published,
-            subscription_id,
-        };
+        let filtered = matches!(
+            grant(self.rights.as_deref(), filter, options.qos),
+            Grant::Granted { filtered: true, .. }
+        );
+        let subscription = Subscription { options, subscription_id };
+        let entry = SubscriptionEntry { filtered, ..SubscriptionEntry::of(&subscription) };
         // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] Shared subscriptions get no retained messages.
         let replayed = match (filter, options.retain_handling) {
             (SubscriptionFilter::Shared(_), _) | (_, RetainHandling::DoNotSend) => false,
@@ -152,17 +162,7 @@ impl Driver {
                 }
             }
         }
-        if mailbox.is_durable()
-            && let Ok(text) = Text::try_from(filter.as_str())
-        {
-            let record = SubscriptionRecord { options, subscription_id };
-            let session = mailbox.session_no;
-            staging.writes.push(Entry::change(Change::Subscribed {
-                session,
-                filter: text,
-                record,
-            }));
-        }
+        staging.writes.extend(subscribed(&mailbox, filter, &subscription));
         // A replacement goes on where its predecessor was only if that is what was asked for.
         self.drop_replays(filter);
         replay
@@ -178,7 +178,8 @@ impl Driver {
     ) {
         self.batch = self.batch.wrapping_add(1);
         let reason_codes = items.iter().map(|item| self.unsubscribe_one(item, staging)).collect();
-        self.answer(Request { token, reason_codes, kind: Kind::Unsubscribe }, out, staging, now);
+        let (kind, rules) = (Kind::Unsubscribe, self.rules_seen);
+        self.answer(Request { token, reason_codes, kind, rules }, out, staging, now);
     }
 
     fn unsubscribe_one(&mut self, item: &UnsubscribeItem, staging: &mut Staging) -> ReasonCode {
@@ -187,30 +188,12 @@ impl Driver {
             Err(reason) => return *reason,
         };
         let Some(mailbox) = self.mailbox.clone() else { return ReasonCode::NoSubscriptionExisted };
-        // [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.10.4-2 @3.1.1]
-        let group = match filter {
-            SubscriptionFilter::Shared(shared) => mailbox.namespace.router.group(shared),
-            SubscriptionFilter::Plain(_) => None,
-        };
-        let existed = self.core.unsubscribe(filter, &mailbox);
-        if let Some(group) = group {
-            // What was not sent is for the others; what was begun is completed. [MQTT-3.10.4-3]
-            // [MQTT-3.10.4-3 @3.1.1]
-            let unsent = mailbox.take_where(|delivery| group.sent(delivery));
-            if let Some(busy) = &mut self.busy {
-                busy.groups.retain(|other| *other != group);
-            }
-            self.core.give_back(&mailbox, unsent);
+        let (existed, entry) = self.core.take_subscription_away(&mailbox, filter);
+        if let (SubscriptionFilter::Shared(_), Some(busy)) = (filter, &mut self.busy) {
+            busy.groups.retain(|group| group.filter.as_str() != filter.as_str());
         }
         self.drop_replays(filter);
-        if existed
-            && mailbox.is_durable()
-            && let Ok(filter) = Text::try_from(filter.as_str())
-        {
-            staging
-                .writes
-                .push(Entry::change(Change::Unsubscribed { session: mailbox.session_no, filter }));
-        }
+        staging.writes.extend(entry);
         if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted }
     }
 
@@ -255,13 +238,17 @@ impl Driver {
     }
 
     fn complete(&mut self, request: Request, out: &mut Outputs<'_>, now: Instant) {
-        let Request { token, reason_codes, kind } = request;
+        let Request { token, reason_codes, kind, rules } = request;
         let (input, replays) = match kind {
             Kind::Subscribe(replays) => (Input::Subscribed { token, reason_codes }, replays),
             Kind::Unsubscribe => (Input::Unsubscribed { token, reason_codes }, Vec::new()),
         };
         if let Err(violation) = self.machine.handle(input, now, out) {
             self.machine.violated(violation, now, out);
+        }
+        // The session knows its subscriptions only now: those that were judged by other rules are looked over once more.
+        if rules != self.rules_seen {
+            self.rules_seen = u64::MAX;
         }
         // SUBACK is among the outputs by now, so it leaves before the first of these.
         self.add_replays(replays, now);

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use dunlin_codec::{TextRules, TopicName};
+use dunlin_access::Rights;
+use dunlin_codec::{Qos, TextRules, TopicName};
 use hashbrown::HashMap;
 
+use crate::access::qos_max;
 use crate::mailbox::Mailbox;
 use crate::router::Route;
 
@@ -28,6 +30,8 @@ const TARGETS_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 struct Cached {
     route: Route,
+    /// The highest QoS at which this client may publish to the topic what is not to be retained; none if it may not at all.
+    qos_max: Option<Qos>,
     /// The batch in which the route was last found current.
     checked: u32,
 }
@@ -68,13 +72,17 @@ impl RouteCache {
         batch: u32,
         rules: TopicRules,
         from: &Arc<Mailbox>,
-    ) -> Option<&Route> {
+        rights: Option<&Rights>,
+    ) -> Option<(&Route, Option<Qos>)> {
         let router = &from.namespace.router;
         let position = match self.routes.get(self.last) {
             Some(cached) if cached.route.name.as_bytes() == topic => self.last,
             _ => match self.index.get(topic) {
                 Some(position) => *position,
-                None => self.insert(router.route(client_topic(topic, rules)?, Some(from)), batch),
+                None => {
+                    let route = router.route(client_topic(topic, rules)?, Some(from));
+                    self.insert(route, qos_max(rights, topic), batch)
+                }
             },
         };
         self.last = position;
@@ -85,10 +93,10 @@ impl RouteCache {
             }
             cached.checked = batch;
         }
-        Some(&cached.route)
+        Some((&cached.route, cached.qos_max))
     }
 
-    fn insert(&mut self, route: Route, batch: u32) -> usize {
+    fn insert(&mut self, route: Route, qos_max: Option<Qos>, batch: u32) -> usize {
         let key: Box<[u8]> = route.name.as_bytes().into();
         self.targets += route.targets.len();
         if self.targets > TARGETS_MAX {
@@ -97,7 +105,7 @@ impl RouteCache {
             self.targets = targets;
         }
         // Not known to be current in any batch: it is looked at once more, which costs two loads.
-        let cached = Cached { route, checked: batch.wrapping_sub(1) };
+        let cached = Cached { route, qos_max, checked: batch.wrapping_sub(1) };
         let position = if self.routes.len() < self.entries_max {
             self.routes.push(cached);
             self.routes.len() - 1

@@ -125,7 +125,8 @@ impl PublishEntry {
     /// Decides where a copy for a group is kept: with a durable member that can take it, or in the group's own queue.
     pub(super) fn place(&mut self, target: GroupTarget, targets: &mut Vec<Target>) {
         let GroupTarget { group, mut delivery, .. } = target;
-        let member = group.choose(delivery.message.qos);
+        let message = &delivery.message;
+        let member = group.choose(message.topic.as_bytes(), message.qos);
         let keeps =
             |member: &&Member| member.mailbox.is_durable() && member.entry.qos > Qos::AtMostOnce;
         if let Some(member) = member.as_ref().filter(keeps) {

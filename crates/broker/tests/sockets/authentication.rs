@@ -79,7 +79,7 @@ async fn a_refused_client_disturbs_nobody(version: Version) {
 }
 
 versions!(a_session_belongs_to_who_made_it: V3_1, V3_1_1, V5);
-// [MQTT-3.1.4-2] [MQTT-3.1.3-2] Another user neither resumes it, nor takes it over, nor ends it. 0x87; 5 in 3.x.
+// [MQTT-3.1.4-2] [MQTT-3.1.3-2] Another user neither resumes it, nor takes it over, nor ends it. 0x85; 2 in 3.x.
 async fn a_session_belongs_to_who_made_it(version: Version) {
     let server = gated().await;
     let packet = || connect(version, "s").user("alice", "secret").kept();
@@ -87,12 +87,12 @@ async fn a_session_belongs_to_who_made_it(version: Version) {
     alice.subscribe("a", QOS1).await;
     for clean in [false, true] {
         let other = connect(version, "s").user("carol", "secret").clean(clean);
-        server.refused(other, ReasonCode::NotAuthorized).await;
+        server.refused(other, ReasonCode::ClientIdentifierNotValid).await;
     }
     alice.ping().await;
     server.disconnect(alice).await;
     let other = connect(version, "s").user("carol", "secret").clean(true);
-    server.refused(other, ReasonCode::NotAuthorized).await;
+    server.refused(other, ReasonCode::ClientIdentifierNotValid).await;
     let alice = server.connect(packet()).await;
     alice.assert_session_present(true);
 }
