@@ -382,9 +382,10 @@ async fn roles_and_placeholders_make_the_rights_of_a_client() {
     server.refused(bad, ReasonCode::NotAuthorized).await;
 
     let tenant = server.broker.tenant("default").expect("it is there");
-    let identity = |roles: &[&str]| Identity {
-        roles: roles.iter().map(|&role| role.to_owned()).collect(),
-        ..Identity::named("u1")
+    let identity = |roles: &[&str]| {
+        let mut identity = Identity::named("u1");
+        identity.roles = roles.iter().map(|&role| role.to_owned()).collect();
+        identity
     };
     let question = || Question::Subscribe {
         filter: SubscriptionFilter::try_from("u1/read/x").expect("a filter"),
