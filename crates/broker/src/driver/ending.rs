@@ -325,7 +325,8 @@ fn farewell(reason: EndReason) -> Farewell {
         | EndReason::QueueOverflow
         | EndReason::Kicked
         | EndReason::AuthenticationExpired
-        | EndReason::LimitLowered => Farewell::Refused,
+        | EndReason::LimitLowered
+        | EndReason::NotAuthorized => Farewell::Refused,
         EndReason::Panicked | EndReason::StoreFailed | EndReason::OutOfMemory => Farewell::Failed,
     }
 }
