@@ -8,7 +8,7 @@ use super::{Addresses, Header, Malformed};
 /// The longest header of version 1, with its line end.
 pub const V1_BYTES_MAX: usize = 107;
 
-const SIGNATURE: &[u8] = b"PROXY";
+const SIGNATURE: &[u8] = b"PROXY ";
 
 /// Whether a header of version 1 begins so, as far as can be seen.
 pub(super) fn begins(bytes: &[u8]) -> bool {
