@@ -11,20 +11,19 @@
 //!              └────────────── session ends ────────────────┘
 //! ```
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use dunlin_access::Rights;
 use dunlin_codec::{ClientId, Message, Version};
 use dunlin_session::{Delivery, Session, Token};
 use dunlin_store::SessionNo;
 use parking_lot::{Mutex, MutexGuard};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::access::{Recheck, Vouched};
 use crate::budget::Charge;
 use crate::config::Limits;
 use crate::drops::{DropCounts, DropReport};
@@ -36,6 +35,8 @@ use crate::pages::Entry;
 use crate::persist::{Arrival, answer_parked};
 use crate::queue::{Drops, Offered, Queue, Settled, Window};
 use crate::retained::Replay;
+
+use standing::Standing;
 
 /// How QoS 0 copies for a receiver are made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -135,18 +136,6 @@ struct State {
     identity: Box<str>,
     /// What rules and authenticators say of the client, where they say anything.
     standing: Option<Box<Standing>>,
-}
-
-/// What is known of what a client may do.
-#[derive(Debug, Default)]
-struct Standing {
-    vouched: Option<Arc<Vouched>>,
-    rights: Option<Arc<Rights>>,
-    /// What was queued before subscriptions were lost.
-    recheck: Recheck,
-    /// Other rules are in force: the owner is to look over the session's subscriptions, and whoever waits for that hears of
-    /// it by the end of this.
-    due: Option<TaskTrackerToken>,
 }
 
 /// Where messages for one session arrive.
@@ -295,85 +284,6 @@ impl Mailbox {
     /// The session is another identity's from now on.
     pub(crate) fn set_owner(&self, identity: &str) {
         self.lock().identity = identity.into();
-    }
-
-    // ---- What its client may do ----
-
-    /// Whether its client has been here since the start.
-    pub(crate) fn is_known(&self) -> bool {
-        self.known.load(Ordering::Acquire)
-    }
-
-    /// Its client is here: what was vouched for, and what it may do.
-    pub(crate) fn introduce(&self, vouched: Option<Arc<Vouched>>, rights: Option<Arc<Rights>>) {
-        let mut state = self.lock();
-        if vouched.is_some() || rights.is_some() || state.standing.is_some() {
-            let standing = state.standing.get_or_insert_default();
-            standing.vouched = vouched;
-            standing.rights = rights;
-        }
-        self.known.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn set_rights(&self, rights: Option<Arc<Rights>>) {
-        let mut state = self.lock();
-        if rights.is_some() || state.standing.is_some() {
-            state.standing.get_or_insert_default().rights = rights;
-        }
-    }
-
-    /// None if it may do everything, or nothing is known of it yet.
-    pub(crate) fn rights(&self) -> Option<Arc<Rights>> {
-        self.lock().standing.as_ref()?.rights.clone()
-    }
-
-    pub(crate) fn vouched(&self) -> Option<Arc<Vouched>> {
-        self.lock().standing.as_ref()?.vouched.clone()
-    }
-
-    /// Whether a message of this topic may be sent to the client, whatever it subscribed to. Where nothing is known of it
-    /// yet, that is found out when it comes.
-    pub(crate) fn may_get(&self, topic: &[u8]) -> bool {
-        let state = self.lock();
-        let rights = state.standing.as_ref().and_then(|standing| standing.rights.as_ref());
-        rights.is_none_or(|rights| rights.deliver(topic).is_allowed())
-    }
-
-    /// What waits now is to be looked at when it is sent.
-    pub(crate) fn recheck_queue(&self, by_subscription: bool) {
-        let mut state = self.lock();
-        let upto = state.last_seq;
-        if upto > 0 {
-            let recheck = &mut state.standing.get_or_insert_default().recheck;
-            recheck.upto = upto;
-            recheck.by_subscription |= by_subscription;
-        }
-    }
-
-    pub(crate) fn recheck(&self) -> Recheck {
-        self.lock().standing.as_ref().map_or_else(Recheck::default, |standing| standing.recheck)
-    }
-
-    /// Asks the owner to look over the session's subscriptions; `false` if there is none to ask, and nothing to be done if
-    /// the session has ended.
-    pub(crate) fn ask_to_look_over(&self, token: impl FnOnce() -> TaskTrackerToken) -> bool {
-        let mut state = self.lock();
-        let waker = match state.owner {
-            Owner::Parked(_) => return false,
-            Owner::Ended => None,
-            Owner::Live => {
-                state.standing.get_or_insert_default().due = Some(token());
-                state.signal()
-            }
-        };
-        drop(state);
-        wake(waker);
-        true
-    }
-
-    /// The owner looks over its subscriptions: whoever waits for that hears of it when this is dropped.
-    pub(crate) fn take_due(&self) -> Option<TaskTrackerToken> {
-        self.lock().standing.as_mut()?.due.take()
     }
 
     /// No publisher is to count on a Network Connection any more.

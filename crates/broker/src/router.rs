@@ -271,7 +271,7 @@ impl Tables {
             // [MQTT-3.8.3-3] What a client published is not sent back to it by this subscription.
             let own = || from.is_some_and(|publisher| Arc::ptr_eq(publisher, &subscriber.0));
             let forbidden = || entry.filtered && !subscriber.0.may_get(name.as_bytes());
-            if !(entry.no_local && own()) && !forbidden() {
+            if !(entry.no_local && own() || forbidden()) {
                 found.push((subscriber, entry));
             }
         });

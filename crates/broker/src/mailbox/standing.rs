@@ -1,0 +1,101 @@
+//! What a session's client may do, kept with the mailbox: those who send to it ask, and those who change the rules tell.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dunlin_access::Rights;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::{Mailbox, Owner, wake};
+use crate::access::{Recheck, Vouched};
+
+/// What is known of what a client may do.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    vouched: Option<Arc<Vouched>>,
+    rights: Option<Arc<Rights>>,
+    /// What was queued before subscriptions were lost.
+    recheck: Recheck,
+    /// Other rules are in force: the owner is to look over the session's subscriptions, and whoever waits for that hears of
+    /// it by the end of this.
+    due: Option<TaskTrackerToken>,
+}
+
+impl Mailbox {
+    /// Whether its client has been here since the start.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// Its client is here: what was vouched for, and what it may do.
+    pub(crate) fn introduce(&self, vouched: Option<Arc<Vouched>>, rights: Option<Arc<Rights>>) {
+        let mut state = self.lock();
+        if vouched.is_some() || rights.is_some() || state.standing.is_some() {
+            let standing = state.standing.get_or_insert_default();
+            standing.vouched = vouched;
+            standing.rights = rights;
+        }
+        self.known.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_rights(&self, rights: Option<Arc<Rights>>) {
+        let mut state = self.lock();
+        if rights.is_some() || state.standing.is_some() {
+            state.standing.get_or_insert_default().rights = rights;
+        }
+    }
+
+    /// None if it may do everything, or nothing is known of it yet.
+    pub(crate) fn rights(&self) -> Option<Arc<Rights>> {
+        self.lock().standing.as_ref()?.rights.clone()
+    }
+
+    pub(crate) fn vouched(&self) -> Option<Arc<Vouched>> {
+        self.lock().standing.as_ref()?.vouched.clone()
+    }
+
+    /// Whether a message of this topic may be sent to the client, whatever it subscribed to. Where nothing is known of it
+    /// yet, that is found out when it comes.
+    pub(crate) fn may_get(&self, topic: &[u8]) -> bool {
+        let state = self.lock();
+        let rights = state.standing.as_ref().and_then(|standing| standing.rights.as_ref());
+        rights.is_none_or(|rights| rights.deliver(topic).is_allowed())
+    }
+
+    /// What waits now is to be looked at when it is sent.
+    pub(crate) fn recheck_queue(&self, by_subscription: bool) {
+        let mut state = self.lock();
+        let upto = state.last_seq;
+        if upto > 0 {
+            let recheck = &mut state.standing.get_or_insert_default().recheck;
+            recheck.upto = upto;
+            recheck.by_subscription |= by_subscription;
+        }
+    }
+
+    pub(crate) fn recheck(&self) -> Recheck {
+        self.lock().standing.as_ref().map_or_else(Recheck::default, |standing| standing.recheck)
+    }
+
+    /// Asks the owner to look over the session's subscriptions; `false` if there is none to ask, and nothing to be done if
+    /// the session has ended.
+    pub(crate) fn ask_to_look_over(&self, token: impl FnOnce() -> TaskTrackerToken) -> bool {
+        let mut state = self.lock();
+        let waker = match state.owner {
+            Owner::Parked(_) => return false,
+            Owner::Ended => None,
+            Owner::Live => {
+                state.standing.get_or_insert_default().due = Some(token());
+                state.signal()
+            }
+        };
+        drop(state);
+        wake(waker);
+        true
+    }
+
+    /// The owner looks over its subscriptions: whoever waits for that hears of it when this is dropped.
+    pub(crate) fn take_due(&self) -> Option<TaskTrackerToken> {
+        self.lock().standing.as_mut()?.due.take()
+    }
+}
