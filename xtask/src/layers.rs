@@ -58,7 +58,11 @@ const LAYERS: [Layer; 9] = [
         ],
         outside: None,
     },
-    Layer { manifest: "crates/auth/Cargo.toml", own: &["dunlin-broker"], outside: None },
+    Layer {
+        manifest: "crates/auth/Cargo.toml",
+        own: &["dunlin-access", "dunlin-broker"],
+        outside: None,
+    },
     Layer {
         manifest: "bins/dunlin/Cargo.toml",
         own: &["dunlin-access", "dunlin-auth", "dunlin-broker", "dunlin-store", "dunlin-codec"],

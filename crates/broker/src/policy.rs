@@ -159,6 +159,18 @@ pub struct Login<'a> {
     pub outcome: Result<&'a Identity, ReasonCode>,
 }
 
+impl<'a> Login<'a> {
+    /// For those who test a guard.
+    #[must_use]
+    pub const fn new(
+        request: &'a AuthRequest,
+        by: &'a str,
+        outcome: Result<&'a Identity, ReasonCode>,
+    ) -> Self {
+        Self { request, by, outcome }
+    }
+}
+
 /// What looks at logins from outside: a throttle, a list of banned addresses, a log of those refused.
 ///
 /// Both methods run on the connection's task and have to answer at once.
