@@ -10,6 +10,7 @@ use crate::configuration::{Assignment, Listen};
 use crate::failure::Failure;
 use crate::problem::Origin;
 use crate::store::StoreCommand;
+use crate::user::{UserCommand, UserOptions};
 
 pub(crate) const HELP: &str = "\
 dunlin: an MQTT 3.1, 3.1.1 and 5.0 broker
@@ -19,6 +20,8 @@ Usage: dunlin [run] [OPTIONS]               serve clients until SIGTERM or SIGIN
        dunlin config [--defaults | OPTIONS]  print the whole configuration, or the default one, with comments
        dunlin store COMMAND [OPTIONS]       check, repair, measure, export, import or back up what is stored:
                                             `dunlin store --help`
+       dunlin user COMMAND [OPTIONS]        add, remove or list the users of a file, or change a password:
+                                            `dunlin user --help`
 
 Without options dunlin listens on 127.0.0.1:1883 and [::1]:1883, lets this machine's clients in, and keeps sessions,
 queues and retained messages in ./data: what it has acknowledged survives a restart, a crash and a loss of power.
@@ -55,8 +58,10 @@ pub(crate) enum Command {
     Check,
     Config,
     Store(StoreCommand),
+    User(UserCommand),
     Help,
     StoreHelp,
+    UserHelp,
     Version,
 }
 
@@ -71,9 +76,10 @@ pub(crate) struct Arguments {
     pub(crate) assignments: Vec<Assignment>,
     pub(crate) listen: Vec<Listen>,
     pub(crate) allow_anonymous: Option<Origin>,
+    pub(crate) user: UserOptions,
 }
 
-const COMMANDS: [&str; 5] = ["run", "check", "config", "store", "help"];
+const COMMANDS: [&str; 6] = ["run", "check", "config", "store", "user", "help"];
 
 const OPTIONS: [&str; 10] = [
     "config",
@@ -88,17 +94,23 @@ const OPTIONS: [&str; 10] = [
     "version",
 ];
 
+/// Options of `dunlin user` alone.
+const USER_OPTIONS: [&str; 6] = ["file", "password-file", "scram", "role", "tenant", "attribute"];
+
 impl Arguments {
     /// Reads the arguments after the program's name.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Failure> {
         let mut parser = Parser::from_args(arguments);
         let mut read = Self::default();
-        let mut words = Vec::new();
+        let mut words: Vec<OsString> = Vec::new();
         while let Some(argument) = parser.next().map_err(usage)? {
             match argument {
                 Arg::Short('h') | Arg::Long("help") => {
-                    let about_store = words.first().is_some_and(|word| word == "store");
-                    let command = if about_store { Command::StoreHelp } else { Command::Help };
+                    let command = match words.first().and_then(|word| word.to_str()) {
+                        Some("store") => Command::StoreHelp,
+                        Some("user") => Command::UserHelp,
+                        _ => Command::Help,
+                    };
                     return Ok(Self { command, ..Self::default() });
                 }
                 Arg::Short('V') | Arg::Long("version") => {
@@ -121,6 +133,20 @@ impl Arguments {
                 Arg::Long("log-format") => {
                     read.assign("log.format", "--log-format", text(&mut parser)?)
                 }
+                Arg::Long("file") => read.user.file = Some(parser.value().map_err(usage)?.into()),
+                Arg::Long("password-file") => {
+                    read.user.password_file = Some(parser.value().map_err(usage)?.into())
+                }
+                Arg::Long("scram") => read.user.scram = true,
+                Arg::Long("role") => read.user.roles.push(text(&mut parser)?),
+                Arg::Long("tenant") => read.user.tenant = Some(text(&mut parser)?),
+                Arg::Long("attribute") => {
+                    let attribute = text(&mut parser)?;
+                    let (name, value) = attribute.split_once('=').ok_or_else(|| {
+                        Failure::Usage(format!("--attribute must be NAME=VALUE, not {attribute}"))
+                    })?;
+                    read.user.attributes.push((name.to_owned(), value.to_owned()));
+                }
                 Arg::Long(name) => return Err(unknown_option(name)),
                 Arg::Short(letter) => {
                     return Err(Failure::Usage(format!(
@@ -137,12 +163,17 @@ impl Arguments {
     /// Options that say nothing to the command are a misunderstanding.
     fn check(&self) -> Result<(), Failure> {
         let is_store = matches!(self.command, Command::Store(_));
+        let is_user = matches!(self.command, Command::User(_));
         let message = if self.defaults && self.command != Command::Config {
             "--defaults goes with `dunlin config`"
         } else if self.salvage && self.command != Command::Run {
             "--salvage goes with `dunlin run`"
         } else if is_store && (!self.listen.is_empty() || self.allow_anonymous.is_some()) {
             "`dunlin store` serves no clients: --listen and --allow-anonymous go with `dunlin run`"
+        } else if is_user && (!self.listen.is_empty() || self.allow_anonymous.is_some()) {
+            "`dunlin user` serves no clients: --listen and --allow-anonymous go with `dunlin run`"
+        } else if !is_user && self.user != UserOptions::default() {
+            "--file, --password-file, --scram, --role, --tenant and --attribute go with `dunlin user`"
         } else {
             return Ok(());
         };
@@ -174,6 +205,7 @@ fn command_of(words: Vec<OsString>) -> Result<Command, Failure> {
         "check" => Command::Check,
         "config" => Command::Config,
         "store" => Command::Store(StoreCommand::read(&mut words)?),
+        "user" => Command::User(UserCommand::read(&mut words)?),
         "help" => Command::Help,
         _ => {
             let near = nearest(&name, COMMANDS.into_iter());
@@ -189,7 +221,7 @@ fn command_of(words: Vec<OsString>) -> Result<Command, Failure> {
 fn unknown_option(name: &str) -> Failure {
     Failure::Usage(format!(
         "unknown option --{name}: {}",
-        advice(nearest(name, OPTIONS.into_iter()), "--")
+        advice(nearest(name, OPTIONS.into_iter().chain(USER_OPTIONS)), "--")
     ))
 }
 
@@ -243,6 +275,11 @@ mod tests {
             ("store export x", Command::Store(StoreCommand::Export(Some("x".into())))),
             ("store import x", Command::Store(StoreCommand::Import("x".into()))),
             ("store backup d", Command::Store(StoreCommand::Backup("d".into()))),
+            ("user --help", Command::UserHelp),
+            ("user list --file f", Command::User(UserCommand::List)),
+            ("user add alice --scram", Command::User(UserCommand::Add("alice".to_owned()))),
+            ("user passwd alice", Command::User(UserCommand::Passwd("alice".to_owned()))),
+            ("user remove alice", Command::User(UserCommand::Remove("alice".to_owned()))),
             ("run --help", Command::Help),
             ("-V", Command::Version),
         ] {

@@ -3,7 +3,7 @@
 //! Each source says the same thing, a list of [`Assignment`]s in rising order. They are applied here, in one place, so
 //! that a slip is answered in the same words wherever it was made, and with the place where it was made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +12,10 @@ use dunlin_access::nearest;
 use dunlin_broker::config::{Durability, DurabilityRule, TopicFilter};
 use dunlin_broker::{Config, ListenerConfig};
 
+use crate::authentication::{AuthKind, AuthSection, AuthSettings, LoginsConfig, asks};
+use crate::notation::{Notation, Word};
 use crate::problem::{Origin, Problem};
-use crate::settings::{LISTENER, RULE, SECTIONS, Setting};
+use crate::settings::{AUTH, KINDS, LISTENER, RULE, SECTIONS, Setting};
 use crate::telemetry;
 
 /// The port that MQTT clients try when they are told none.
@@ -31,6 +33,10 @@ pub(crate) struct Configuration {
     pub(crate) broker: Config,
     pub(crate) data_dir: PathBuf,
     pub(crate) store: StoreConfig,
+    /// How clients are known, in the order in which listeners ask that name none.
+    pub(crate) auth: Vec<AuthSection>,
+    pub(crate) logins: LoginsConfig,
+    pub(crate) audit: telemetry::AuditConfig,
     pub(crate) log: telemetry::LogConfig,
     pub(crate) runtime: RuntimeConfig,
     pub(crate) access: AccessFile,
@@ -42,6 +48,9 @@ impl Default for Configuration {
             broker: Config::default(),
             data_dir: PathBuf::from("./data"),
             store: StoreConfig::default(),
+            auth: Vec::new(),
+            logins: LoginsConfig::default(),
+            audit: telemetry::AuditConfig::default(),
             log: telemetry::LogConfig::default(),
             runtime: RuntimeConfig::default(),
             access: AccessFile::default(),
@@ -149,8 +158,12 @@ struct Assembly {
     configuration: Configuration,
     /// Listeners in the order in which they were first named, each with what was said about it.
     listeners: Vec<(String, Vec<Assignment>)>,
+    /// Ways to know clients in the order in which they were first named, each with what was said about it.
+    auths: Vec<(String, Vec<Assignment>)>,
     /// What was said about each rule of durability, by its number.
     rules: BTreeMap<usize, Vec<Assignment>>,
+    /// Listeners of `--listen` that take anonymous clients because that was said.
+    opened: HashSet<String>,
     /// Where each setting got its value.
     origins: HashMap<String, Origin>,
     problems: Vec<Problem>,
@@ -159,9 +172,13 @@ struct Assembly {
 impl Assembly {
     fn apply(&mut self, assignment: Assignment) {
         self.origins.insert(assignment.path.clone(), assignment.origin.clone());
-        if let Some((name, key)) = listener_path(&assignment.path) {
+        if let Some((name, key)) = named_path("listeners", &assignment.path) {
             let (name, key) = (name.to_owned(), key.to_owned());
-            return self.note_listener(&name, Assignment { path: key, ..assignment });
+            return note(&mut self.listeners, &name, Assignment { path: key, ..assignment });
+        }
+        if let Some((name, key)) = named_path("auth", &assignment.path) {
+            let (name, key) = (name.to_owned(), key.to_owned());
+            return note(&mut self.auths, &name, Assignment { path: key, ..assignment });
         }
         if let Some((number, key)) = rule_path(&assignment.path) {
             let path = key.to_owned();
@@ -179,13 +196,6 @@ impl Assembly {
     fn set_global(&mut self, setting: &Setting<Configuration>, assignment: &Assignment) {
         if let Err(expected) = (setting.read)(&mut self.configuration, &assignment.value) {
             self.problems.push(wrong_value(&assignment.path, assignment, &expected));
-        }
-    }
-
-    fn note_listener(&mut self, name: &str, assignment: Assignment) {
-        match self.listeners.iter_mut().find(|(other, _)| other == name) {
-            Some((_, assignments)) => assignments.push(assignment),
-            None => self.listeners.push((name.to_owned(), vec![assignment])),
         }
     }
 
@@ -212,6 +222,9 @@ impl Assembly {
         if default_listeners {
             listeners = loopback_listeners();
         }
+        self.configuration.auth = self.auth_sections();
+        self.close_asking_listeners(&mut listeners);
+        self.refuse_unknown_steps(&listeners);
         self.refuse_open_listeners(&listeners);
         self.configuration.broker.listeners = listeners;
         self.configuration.broker.durability_rules = self.durability_rules();
@@ -235,8 +248,7 @@ impl Assembly {
     /// The address comes first, since what is said without words depends on it.
     fn named_listener(&mut self, name: &str, assignments: &[Assignment]) -> Option<ListenerConfig> {
         let first = assignments.first()?;
-        let legal = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-        if name.is_empty() || !name.chars().all(legal) {
+        if !is_plain(name) {
             let message =
                 format!("the listener's name {name:?} may hold letters, digits, `_` and `-` only");
             self.problems.push(Problem::new(first.origin.clone(), message));
@@ -271,6 +283,102 @@ impl Assembly {
             };
             if let Err(expected) = (setting.read)(listener, &assignment.value) {
                 self.problems.push(wrong_value(&path, assignment, &expected));
+            }
+        }
+    }
+
+    fn auth_sections(&mut self) -> Vec<AuthSection> {
+        let drafts = std::mem::take(&mut self.auths);
+        drafts
+            .into_iter()
+            .filter_map(|(name, assignments)| self.auth_section(name, &assignments))
+            .collect()
+    }
+
+    /// The kind comes first, since it says which other keys there are.
+    fn auth_section(&mut self, name: String, assignments: &[Assignment]) -> Option<AuthSection> {
+        let first = assignments.first()?;
+        if !is_plain(&name) {
+            let message = format!(
+                "the name {name:?} of a section [auth.NAME] may hold letters, digits, `_` and `-` only"
+            );
+            self.problems.push(Problem::new(first.origin.clone(), message));
+            return None;
+        }
+        let mut settings = AuthSettings::default();
+        let (general, special): (Vec<_>, Vec<_>) = assignments
+            .iter()
+            .partition(|each| AUTH.iter().any(|setting| setting.key == each.path));
+        self.set_auth(&mut settings, &name, AUTH, &general);
+        let said = settings.kind.or_else(|| <Word as Notation<_>>::read(&name));
+        let found = said.and_then(|said| KINDS.iter().find(|kind| kind.kind == said));
+        let Some(found) = found else {
+            // A wrong kind was answered already.
+            if general.is_empty() {
+                let kinds = <Word as Notation<AuthKind>>::expected();
+                let message = format!("[auth.{name}] says no `kind`: {kinds}");
+                self.problems.push(Problem::new(first.origin.clone(), message));
+            }
+            return None;
+        };
+        settings.kind = Some(found.kind);
+        self.set_auth(&mut settings, &name, found.settings, &special);
+        Some(AuthSection { name, kind: found.kind, settings })
+    }
+
+    fn set_auth(
+        &mut self,
+        settings: &mut AuthSettings,
+        name: &str,
+        known: &[Setting<AuthSettings>],
+        assignments: &[&Assignment],
+    ) {
+        for assignment in assignments {
+            let path = format!("auth.{name}.{}", assignment.path);
+            let Some(setting) = known.iter().find(|setting| setting.key == assignment.path) else {
+                let keys = known.iter().chain(AUTH).map(|setting| setting.key);
+                let advice = nearest(&assignment.path, keys).map_or_else(
+                    || "`dunlin config --defaults` shows every key".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                let message = format!("unknown key `{path}`: {advice}");
+                self.problems.push(Problem::new(assignment.origin.clone(), message));
+                continue;
+            };
+            if let Err(expected) = (setting.read)(settings, &assignment.value) {
+                self.problems.push(wrong_value(&path, assignment, &expected));
+            }
+        }
+    }
+
+    /// Where somebody is asked who clients are, one that shows nothing comes in only if that was said.
+    fn close_asking_listeners(&self, listeners: &mut [ListenerConfig]) {
+        for listener in listeners.iter_mut() {
+            let said =
+                self.origins.contains_key(&format!("listeners.{}.allow_anonymous", listener.name))
+                    || self.opened.contains(&listener.name);
+            if !said && asks(&self.configuration, listener) {
+                listener.allow_anonymous = false;
+            }
+        }
+    }
+
+    /// A listener can only ask whom there is.
+    fn refuse_unknown_steps(&mut self, listeners: &[ListenerConfig]) {
+        for listener in listeners {
+            for step in listener.authentication.iter().flatten() {
+                if self.configuration.auth.iter().any(|section| section.name == *step) {
+                    continue;
+                }
+                let setting = format!("listeners.{}.authentication", listener.name);
+                let names = self.configuration.auth.iter().map(|section| section.name.as_str());
+                let advice = nearest(step, names)
+                    .map(|near| format!(": did you mean `{near}`?"))
+                    .unwrap_or_default();
+                let message = format!(
+                    "`{setting}` names `{step}`, and there is no section [auth.{step}]{advice}"
+                );
+                self.problems.push(Problem::new(self.origin(&setting), message));
             }
         }
     }
@@ -318,6 +426,9 @@ impl Assembly {
                 self.origins.insert(format!("listeners.{name}.address"), origin.clone());
                 let mut listener = ListenerConfig::new(name, address);
                 listener.allow_anonymous |= anonymous;
+                if anonymous {
+                    self.opened.insert(listener.name.clone());
+                }
                 listeners.push(listener);
             }
         }
@@ -326,16 +437,23 @@ impl Assembly {
 
     /// A listener that other machines reach must be open to everybody on purpose, never by oversight.
     fn refuse_open_listeners(&mut self, listeners: &[ListenerConfig]) {
-        for listener in
-            listeners.iter().filter(|listener| !listener.is_loopback() && !listener.allow_anonymous)
-        {
+        let closed = |listener: &&ListenerConfig| {
+            !listener.is_loopback()
+                && !listener.allow_anonymous
+                && !asks(&self.configuration, listener)
+        };
+        let closed: Vec<&ListenerConfig> = listeners.iter().filter(closed).collect();
+        for listener in closed {
             let origin = self.origin(&format!("listeners.{}.address", listener.name));
             let remedy = match origin {
                 Origin::Flag(_) => "add --allow-anonymous".to_owned(),
                 Origin::Variable(ref name) if name == "DUNLIN_LISTEN" => {
                     "set DUNLIN_ALLOW_ANONYMOUS=true".to_owned()
                 }
-                Origin::File { .. } | Origin::Variable(_) | Origin::Default => {
+                Origin::File { .. }
+                | Origin::Variable(_)
+                | Origin::Section(_)
+                | Origin::Default => {
                     format!(
                         "put `allow_anonymous = true` into its section [listeners.{}]",
                         listener.name
@@ -343,8 +461,9 @@ impl Assembly {
                 }
             };
             let message = format!(
-                "{} can be reached from other machines, and no authentication is set up: {remedy} to let every client in, \
-                 or listen on 127.0.0.1",
+                "{} can be reached from other machines, and no authentication is set up: make users with `dunlin user add` \
+                 and say where they are, `path` in a section [auth.file]; or {remedy} to let every client in; or listen on \
+                 127.0.0.1",
                 listener.address
             );
             self.problems.push(Problem::new(origin, message));
@@ -368,6 +487,10 @@ impl Assembly {
                 format!("`{}` {}", invalid.setting(), invalid.reason()),
             ));
         }
+        if let Some((setting, message)) = self.configuration.logins.invalid() {
+            self.problems
+                .push(Problem::new(self.origin(setting), format!("`{setting}` {message}")));
+        }
         if self.configuration.runtime.worker_threads == Some(0) {
             let origin = self.origin("runtime.worker_threads");
             self.problems.push(Problem::new(origin, "`runtime.worker_threads` must be at least 1"));
@@ -387,9 +510,23 @@ impl Assembly {
     }
 }
 
-/// The name and the key of `listeners.NAME.KEY`.
-fn listener_path(path: &str) -> Option<(&str, &str)> {
-    path.strip_prefix("listeners.")?.rsplit_once('.')
+/// The name and the key of `listeners.NAME.KEY` and such.
+fn named_path<'a>(sections: &str, path: &'a str) -> Option<(&'a str, &'a str)> {
+    path.strip_prefix(sections)?.strip_prefix('.')?.rsplit_once('.')
+}
+
+/// Adds to what was said about `name`.
+fn note(sections: &mut Vec<(String, Vec<Assignment>)>, name: &str, assignment: Assignment) {
+    match sections.iter_mut().find(|(other, _)| other == name) {
+        Some((_, assignments)) => assignments.push(assignment),
+        None => sections.push((name.to_owned(), vec![assignment])),
+    }
+}
+
+/// Whether a section may be called so.
+fn is_plain(name: &str) -> bool {
+    let legal = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    !name.is_empty() && name.chars().all(legal)
 }
 
 /// The number and the key of `durability.NUMBER.KEY`.
@@ -409,6 +546,9 @@ fn wrong_value(path: &str, assignment: &Assignment, expected: &str) -> Problem {
 fn unknown(path: &str) -> String {
     if path == "listeners" {
         return "each listener is a section of its own, [listeners.NAME]".to_owned();
+    }
+    if path == "auth" {
+        return "each way to know clients is a section of its own, [auth.NAME]".to_owned();
     }
     if path == "durability" {
         return "rules are tables, [[durability]] each; the broker's own level is `store.durability`"
@@ -493,279 +633,4 @@ fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(line: usize) -> Origin {
-        Origin::File { name: "dunlin.toml".into(), line }
-    }
-
-    fn sources(assignments: &[(&str, &str)]) -> Sources {
-        let numbered = assignments.iter().enumerate();
-        let assignments = numbered.map(|(index, &(path, value))| Assignment {
-            path: path.to_owned(),
-            value: value.to_owned(),
-            origin: line(index + 1),
-        });
-        Sources { assignments: assignments.collect(), ..Sources::default() }
-    }
-
-    fn listen(addresses: &[&str]) -> Vec<Listen> {
-        let origin = |address: &str| Origin::Flag(format!("--listen {address}"));
-        addresses
-            .iter()
-            .map(|&address| Listen { address: address.to_owned(), origin: origin(address) })
-            .collect()
-    }
-
-    #[track_caller]
-    fn refused(sources: Sources, expected: &[&str]) {
-        let problems = assemble(sources).expect_err("the configuration has problems");
-        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, expected);
-    }
-
-    fn assembled(sources: Sources) -> Configuration {
-        assemble(sources).expect("the configuration is fine").configuration
-    }
-
-    #[test]
-    fn a_later_assignment_wins() {
-        let config =
-            assembled(sources(&[("limits.receive_maximum", "5"), ("limits.receive_maximum", "6")]));
-        assert_eq!(config.broker.limits.receive_maximum, 6);
-    }
-
-    #[test]
-    fn without_a_word_it_listens_on_loopback_for_anonymous_clients() {
-        let Assembled { configuration, default_listeners } =
-            assemble(Sources::default()).expect("defaults");
-        assert!(default_listeners);
-        let addresses: Vec<String> = configuration
-            .broker
-            .listeners
-            .iter()
-            .map(|listener| listener.address.to_string())
-            .collect();
-        assert_eq!(addresses.first().map(String::as_str), Some("127.0.0.1:1883"));
-        assert!(addresses.len() == 1 || addresses.get(1).map(String::as_str) == Some("[::1]:1883"));
-        assert!(configuration.broker.listeners.iter().all(|listener| listener.allow_anonymous));
-    }
-
-    #[test]
-    fn slips_are_answered_with_the_nearest_key() {
-        refused(
-            sources(&[
-                ("limits.recieve_maximum", "5"),
-                ("limit.packet_bytes_max", "5"),
-                ("data_dri", "/var"),
-                ("sys.data_dir", "/var"),
-                ("listeners.lan.adress", "127.0.0.1:1"),
-                ("listeners.lan.address", "127.0.0.1:1"),
-                ("limits.colour", "red"),
-                ("listeners", "a table"),
-                ("sys", "5"),
-            ]),
-            &[
-                "dunlin.toml:1: unknown key `limits.recieve_maximum`: did you mean `receive_maximum`?",
-                "dunlin.toml:2: unknown key `limit.packet_bytes_max`: `packet_bytes_max` belongs into [limits]",
-                "dunlin.toml:3: unknown key `data_dri`: did you mean `data_dir`?",
-                "dunlin.toml:4: unknown key `sys.data_dir`: `data_dir` stands above all sections",
-                "dunlin.toml:7: unknown key `limits.colour`: `dunlin config --defaults` shows every key",
-                "dunlin.toml:8: each listener is a section of its own, [listeners.NAME]",
-                "dunlin.toml:9: `sys` is a section, [sys], not a key",
-                "dunlin.toml:5: unknown key `listeners.lan.adress`: did you mean `address`?",
-            ],
-        );
-    }
-
-    #[test]
-    fn wrong_values_are_named_with_what_they_must_be() {
-        refused(
-            sources(&[
-                ("limits.receive_maximum", "many"),
-                ("limits.overflow", "drop"),
-                ("limits.queue_qos0", "1"),
-            ]),
-            &[
-                "dunlin.toml:1: `limits.receive_maximum` must be a whole number from 0 to 65535, not `many`",
-                "dunlin.toml:2: `limits.overflow` must be one of \"drop_new\", \"drop_oldest\", \"disconnect\", not `drop`",
-                "dunlin.toml:3: `limits.queue_qos0` must be true or false, not `1`",
-            ],
-        );
-    }
-
-    #[test]
-    fn what_the_library_refuses_is_shown_where_it_was_written() {
-        refused(
-            sources(&[("limits.queue_qos0", "true"), ("limits.receive_maximum", "0")]),
-            &["dunlin.toml:2: `limits.receive_maximum` must be at least 1"],
-        );
-        refused(
-            sources(&[
-                ("listeners.a.address", "127.0.0.1:7"),
-                ("listeners.b.address", "127.0.0.1:7"),
-            ]),
-            &["dunlin.toml:2: `listeners.b.address` is the address of another listener too"],
-        );
-    }
-
-    #[test]
-    fn the_limit_before_connect_follows_a_lower_one_unless_it_is_said() {
-        let limits = assembled(sources(&[("limits.packet_bytes_max", "1 KiB")])).broker.limits;
-        assert_eq!(limits.packet_bytes_max_before_connect, 1_024);
-        refused(
-            sources(&[
-                ("limits.packet_bytes_max", "1 KiB"),
-                ("limits.packet_bytes_max_before_connect", "2 KiB"),
-            ]),
-            &["dunlin.toml:2: `limits.packet_bytes_max_before_connect` must not be more than \
-               limits.packet_bytes_max"],
-        );
-    }
-
-    #[test]
-    fn a_listener_for_other_machines_must_allow_anonymous_clients_in_its_own_section() {
-        let lan = [
-            ("listeners.lan.address", "0.0.0.0:1883"),
-            ("listeners.local.address", "127.0.0.1:1884"),
-        ];
-        refused(
-            sources(&lan),
-            &[
-                "dunlin.toml:1: 0.0.0.0:1883 can be reached from other machines, and no authentication is set up: \
-               put `allow_anonymous = true` into its section [listeners.lan] to let every client in, or listen on 127.0.0.1",
-            ],
-        );
-        let mut elsewhere = lan.to_vec();
-        elsewhere.push(("listeners.local.allow_anonymous", "true"));
-        assert!(assemble(sources(&elsewhere)).is_err());
-        let mut its_own = lan.to_vec();
-        its_own.push(("listeners.lan.allow_anonymous", "true"));
-        assert!(
-            assembled(sources(&its_own))
-                .broker
-                .listeners
-                .iter()
-                .all(|listener| listener.allow_anonymous)
-        );
-    }
-
-    #[test]
-    fn listen_replaces_the_listeners_and_has_its_own_permission() {
-        let file = [("listeners.local.address", "127.0.0.1:1884")];
-        let said = Sources { listen: listen(&["127.0.0.1:0", "[::1]:7"]), ..sources(&file) };
-        let names: Vec<String> = assembled(said)
-            .broker
-            .listeners
-            .into_iter()
-            .map(|listener| listener.address.to_string())
-            .collect();
-        assert_eq!(names, ["127.0.0.1:0", "[::1]:7"]);
-
-        let open = Sources { listen: listen(&["0.0.0.0:7"]), ..Sources::default() };
-        refused(
-            open.clone(),
-            &[
-                "--listen 0.0.0.0:7: 0.0.0.0:7 can be reached from other machines, and no authentication is set up: \
-               add --allow-anonymous to let every client in, or listen on 127.0.0.1",
-            ],
-        );
-        let permitted =
-            Sources { allow_anonymous: Some(Origin::Flag("--allow-anonymous".to_owned())), ..open };
-        assert!(assemble(permitted).is_ok());
-    }
-
-    #[test]
-    fn the_flag_alone_opens_no_listener_of_the_file() {
-        let said = Sources {
-            allow_anonymous: Some(Origin::Flag("--allow-anonymous".to_owned())),
-            ..sources(&[("listeners.local.address", "127.0.0.1:1884")])
-        };
-        refused(
-            said,
-            &[
-                "--allow-anonymous: goes with --listen: a listener of the file takes anonymous clients if \
-               `allow_anonymous = true` stands in its own section",
-            ],
-        );
-    }
-
-    #[test]
-    fn rules_of_durability_keep_their_order() {
-        let config = assembled(sources(&[
-            ("durability.1.filter", "telemetry/#"),
-            ("durability.1.level", "os"),
-            ("durability.2.level", "memory"),
-            ("durability.2.filter", "+/noise"),
-            ("store.durability", "os"),
-            ("listeners.lan.address", "127.0.0.1:1"),
-            ("listeners.lan.durability", "memory"),
-        ]));
-        let rule = |filter: &'static str, level| DurabilityRule {
-            filter: TopicFilter::new(filter).expect("a filter"),
-            level,
-        };
-        let expected = [rule("telemetry/#", Durability::Os), rule("+/noise", Durability::Memory)];
-        assert_eq!(config.broker.durability_rules, expected);
-        assert_eq!(config.broker.durability, Durability::Os);
-        let levels: Vec<_> =
-            config.broker.listeners.iter().map(|listener| listener.durability).collect();
-        assert_eq!(levels, [Some(Durability::Memory)]);
-    }
-
-    #[test]
-    fn slips_in_what_is_kept_name_the_choices() {
-        refused(
-            sources(&[
-                ("store.durability", "sync"),
-                ("store.backend", "ram"),
-                ("store.full_3x", "drop"),
-                ("durability", "os"),
-                ("durability.1.filter", "a/#/b"),
-                ("durability.1.levle", "os"),
-                ("durability.2.filter", "a"),
-                ("durability.2.level", "never"),
-                ("store.sync_interval", "1ms"),
-                ("store.max_bytes", "64 KiB"),
-            ]),
-            &[
-                "dunlin.toml:1: `store.durability` must be one of \"fsync\", \"os\", \"memory\", not `sync`",
-                "dunlin.toml:2: `store.backend` must be one of \"disk\", \"memory\", not `ram`",
-                "dunlin.toml:3: `store.full_3x` must be one of \"hold\", \"disconnect\", not `drop`",
-                "dunlin.toml:4: rules are tables, [[durability]] each; the broker's own level is \
-                 `store.durability`",
-                "dunlin.toml:5: `durability.filter` must be a topic filter such as \"telemetry/#\" or \"+/alarm\", not `a/#/b`",
-                "dunlin.toml:6: unknown key `durability.levle`: did you mean `level`?",
-                "dunlin.toml:5: a rule [[durability]] without a `level`",
-                "dunlin.toml:8: `durability.level` must be one of \"fsync\", \"os\", \"memory\", not `never`",
-                "dunlin.toml:10: `store.max_bytes` must be at least 1 MiB",
-                "dunlin.toml:9: `store.sync_interval` must be at least 10ms",
-            ],
-        );
-    }
-
-    #[test]
-    fn bad_addresses_of_listen() {
-        for bad in ["1883", "127.0.0.1", "127.0.0.1:", ":1883", "127.0.0.1:99999", "::1:1883"] {
-            let problems =
-                assemble(Sources { listen: listen(&[bad]), ..Sources::default() }).expect_err(bad);
-            let text = problems.first().expect("one problem").to_string();
-            assert!(text.contains("must be HOST:PORT such as"), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_listener_needs_an_address_and_a_plain_name() {
-        refused(
-            sources(&[
-                ("listeners.lan.maximum_qos", "1"),
-                ("listeners.a b.address", "127.0.0.1:1"),
-            ]),
-            &[
-                "dunlin.toml:1: [listeners.lan] says no `address`, such as \"127.0.0.1:1883\"",
-                "dunlin.toml:2: the listener's name \"a b\" may hold letters, digits, `_` and `-` only",
-            ],
-        );
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use dunlin_access::nearest;
 
 use crate::configuration::{Assignment, Listen};
 use crate::problem::{Origin, Problem};
-use crate::settings::{LISTENER, SECTIONS};
+use crate::settings::{AUTH, KINDS, LISTENER, SECTIONS};
 
 const PREFIX: &str = "DUNLIN_";
 
@@ -107,13 +107,26 @@ fn path_of(name: &str) -> Option<String> {
         return Some(path);
     }
     // Both names and keys may hold `_`: the longest key that fits is meant.
-    let rest = name.strip_prefix("LISTENERS_")?;
-    let fits = LISTENER.iter().filter_map(|setting| {
-        let listener = rest.strip_suffix(&setting.key.to_uppercase())?.strip_suffix('_')?;
-        Some((listener, setting.key))
+    if let Some(rest) = name.strip_prefix("LISTENERS_") {
+        return named_path("listeners", rest, LISTENER.iter().map(|setting| setting.key));
+    }
+    let of_kinds = KINDS.iter().flat_map(|kind| kind.settings);
+    let keys = AUTH.iter().chain(of_kinds).map(|setting| setting.key);
+    named_path("auth", name.strip_prefix("AUTH_")?, keys)
+}
+
+/// The setting of a section with a name, `listeners.NAME.KEY`, where `rest` is `NAME_KEY`.
+fn named_path(
+    sections: &str,
+    rest: &str,
+    keys: impl Iterator<Item = &'static str>,
+) -> Option<String> {
+    let fits = keys.filter_map(|key| {
+        let name = rest.strip_suffix(&key.to_uppercase())?.strip_suffix('_')?;
+        Some((name, key))
     });
-    let (listener, key) = fits.max_by_key(|(_, key)| key.len())?;
-    Some(format!("listeners.{}.{key}", listener.to_lowercase()))
+    let (name, key) = fits.max_by_key(|(_, key)| key.len())?;
+    Some(format!("{sections}.{}.{key}", name.to_lowercase()))
 }
 
 /// Every setting outside the listeners: its variable without the prefix, and its path.

@@ -10,9 +10,10 @@ use dunlin_broker::config::{Durability, DurabilityRule, TopicFilter};
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
+use crate::authentication::{AuthKind, AuthSection, AuthSettings};
 use crate::configuration::{Assignment, Configuration, RuleDraft};
 use crate::problem::{Origin, Problem};
-use crate::settings::{LISTENER, RULE, SECTIONS, Setting};
+use crate::settings::{AUTH, KINDS, LISTENER, RULE, SECTIONS, Setting};
 
 /// Reads the file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Vec<Assignment>, Vec<Problem>> {
@@ -85,15 +86,20 @@ impl Walk<'_> {
         }
     }
 
-    /// Sections are one deep, listeners two. A table elsewhere is somebody's idea of a value.
+    /// Sections are one deep, those with a name two. A table elsewhere is somebody's idea of a value.
     fn inner_table(&mut self, path: &str, offset: usize, table: &DeTable<'_>) {
-        let is_listener = path.strip_prefix("listeners.").is_some_and(|name| !name.contains('.'));
-        let is_section = path == "listeners" || !path.contains('.');
+        let is_named = |sections: &str| {
+            let name = path.strip_prefix(sections).and_then(|rest| rest.strip_prefix('.'));
+            name.is_some_and(|name| !name.contains('.'))
+        };
+        let is_listener = is_named("listeners");
+        let is_auth = is_named("auth");
+        let is_section = !path.contains('.');
         if path == RULES {
             let message = "a rule has double brackets, [[durability]], since there may be several";
             return self.problems.push(Problem::new(self.origin(offset), message));
         }
-        if !is_section && !is_listener {
+        if !is_section && !is_listener && !is_auth {
             let message = format!("`{path}` must be a value, not a table");
             return self.problems.push(Problem::new(self.origin(offset), message));
         }
@@ -101,7 +107,12 @@ impl Walk<'_> {
             let message = format!("[{path}] says no `address`");
             return self.problems.push(Problem::new(self.origin(offset), message));
         }
-        let is_known = path == "listeners" || SECTIONS.iter().any(|section| section.name == path);
+        if is_auth && table.is_empty() {
+            let message = format!("[{path}] says nothing");
+            return self.problems.push(Problem::new(self.origin(offset), message));
+        }
+        let is_known = ["listeners", "auth"].contains(&path)
+            || SECTIONS.iter().any(|section| section.name == path);
         if table.is_empty() && !is_known && !is_listener {
             return self
                 .problems
@@ -169,6 +180,15 @@ const NO_RULES: &str = "\
 #
 ";
 
+const AUTHS: &str = "\
+# How clients are known: a section [auth.NAME] each, asked in their order unless a listener names those that it asks.
+";
+
+const NO_AUTHS: &str = "\
+# There is none, so clients come in without credentials or not at all. For instance:
+#
+";
+
 const LISTENERS: &str = "\
 # Where clients connect: a section [listeners.NAME] each. The name appears in logs and metrics.
 ";
@@ -188,6 +208,7 @@ pub(crate) fn write(configuration: &Configuration) -> String {
         write_settings(&mut out, section.settings, configuration);
     }
     write_rules(&mut out, &configuration.broker.durability_rules);
+    write_auths(&mut out, &configuration.auth);
     let _ = write!(out, "\n{LISTENERS}");
     if configuration.broker.listeners.is_empty() {
         out.push_str(NO_LISTENERS);
@@ -220,6 +241,35 @@ fn rule(draft: &RuleDraft) -> String {
 /// Readings of which the next is never far.
 fn example_rule() -> RuleDraft {
     RuleDraft { filter: TopicFilter::new("telemetry/#").ok(), level: Some(Durability::Os) }
+}
+
+fn write_auths(out: &mut String, sections: &[AuthSection]) {
+    let _ = write!(out, "\n{AUTHS}");
+    if sections.is_empty() {
+        out.push_str(NO_AUTHS);
+        out.push_str(&comment_out(&auth(&example_auth())));
+    }
+    for each in sections {
+        let _ = write!(out, "\n{}", auth(each));
+    }
+}
+
+fn auth(section: &AuthSection) -> String {
+    let mut out = String::new();
+    for kind in KINDS.iter().filter(|kind| kind.kind == section.kind) {
+        let _ = writeln!(out, "{}[auth.{}]", comment(kind.about), section.name);
+        let settings = AuthSettings { kind: Some(section.kind), ..section.settings.clone() };
+        write_settings(&mut out, AUTH, &settings);
+        write_settings(&mut out, kind.settings, &settings);
+    }
+    out
+}
+
+/// Names and passwords, as most people begin.
+fn example_auth() -> AuthSection {
+    let mut settings = AuthSettings { kind: Some(AuthKind::File), ..AuthSettings::default() };
+    settings.file.path = Some("users".into());
+    AuthSection { name: "file".to_owned(), kind: AuthKind::File, settings }
 }
 
 /// What most people want next: the machines around this one. It works as it stands once it is no comment any more.
@@ -311,7 +361,7 @@ mod tests {
     fn the_rule_in_its_comments_works_without_the_comment_marks() {
         let file = write(&Configuration::default());
         let (_, example) = file.split_once("For instance:\n").expect("an example");
-        let (example, _) = example.split_once("# Where clients connect").expect("listeners");
+        let (example, _) = example.split_once("# How clients are known").expect("sections");
         let assignments = without_marks(example);
         assert_eq!(assignments.len(), RULE.len(), "every key is there");
         let configuration = assemble(Sources { assignments, ..Sources::default() })
@@ -323,8 +373,22 @@ mod tests {
     }
 
     #[test]
+    fn the_authentication_in_its_comments_works_without_the_comment_marks() {
+        let file = write(&Configuration::default());
+        let (_, example) = file.split_once("# How clients are known").expect("sections");
+        let (_, example) = example.split_once("For instance:\n").expect("an example");
+        let (example, _) = example.split_once("# Where clients connect").expect("listeners");
+        let assignments = without_marks(example);
+        let configuration = assemble(Sources { assignments, ..Sources::default() })
+            .expect("it is legal")
+            .configuration;
+        assert_eq!(configuration.auth, [example_auth()]);
+    }
+
+    #[test]
     fn a_file_with_rules_and_listeners_reads_back() {
         let mut configuration = Configuration::default();
+        configuration.auth.push(example_auth());
         for (filter, level) in [("a \"b\"/#", Durability::Os), ("#", Durability::Memory)] {
             let filter = TopicFilter::new(filter).expect("a filter");
             configuration.broker.durability_rules.push(DurabilityRule { filter, level });
@@ -333,10 +397,9 @@ mod tests {
             .broker
             .listeners
             .push(ListenerConfig::new("one", "127.0.0.1:7".parse().expect("an address")));
-        configuration
-            .broker
-            .listeners
-            .push(ListenerConfig::new("two", "[::1]:8".parse().expect("an address")));
+        let mut two = ListenerConfig::new("two", "[::1]:8".parse().expect("an address"));
+        two.authentication = Some(vec!["file".to_owned()]);
+        configuration.broker.listeners.push(two);
         let assignments = parse("x", &write(&configuration)).expect("it parses");
         let again = assemble(Sources { assignments, ..Sources::default() })
             .expect("it is legal")

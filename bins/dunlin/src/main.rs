@@ -3,6 +3,8 @@
 //! Everything about MQTT is in the library `dunlin-broker`, which any program can embed.
 
 mod args;
+mod audit_file;
+mod authentication;
 mod configuration;
 mod environment;
 mod failure;
@@ -14,16 +16,18 @@ mod run;
 mod settings;
 mod store;
 mod telemetry;
+mod user;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::args::{Arguments, Command, HELP};
+use crate::authentication::Authentication;
 use crate::configuration::{Assembled, Backend, Configuration, Sources, assemble};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::problem::Problem;
+use crate::problem::{Origin, Problem};
 
 // Queues free on one thread what another allocated, at millions of messages a second: see docs/adr/0003.
 #[global_allocator]
@@ -45,9 +49,19 @@ fn dunlin() -> Result<(), Failure> {
     match std::mem::take(&mut arguments.command) {
         Command::Help => print(HELP),
         Command::StoreHelp => print(store::HELP),
+        Command::UserHelp => print(user::HELP),
+        Command::User(command) => {
+            let file = std::mem::take(&mut arguments.user.file);
+            let options = std::mem::take(&mut arguments.user);
+            let file = match file {
+                Some(file) => file,
+                None => user::file_of(&load(arguments)?.assembled.configuration)?,
+            };
+            print(&command.run(&file, &options)?)
+        }
         Command::Store(command) => {
             let loaded = load(arguments)?;
-            telemetry::start(&loaded.assembled.configuration.log);
+            log_to(&loaded.assembled.configuration)?;
             command.run(&loaded.assembled.configuration.data_dir)
         }
         Command::Version => print(concat!("dunlin ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -56,13 +70,22 @@ fn dunlin() -> Result<(), Failure> {
         Command::Check => check(load(arguments)?),
         Command::Run => {
             let loaded = load(arguments)?;
-            telemetry::start(&loaded.assembled.configuration.log);
+            log_to(&loaded.assembled.configuration)?;
             for Problem { origin, message } in &loaded.warnings {
                 tracing::warn!(event = "environment_ignored", variable = %origin, "{message}");
             }
             run::run(&loaded.assembled, salvage)
         }
     }
+}
+
+/// Begins to log as the configuration says.
+fn log_to(configuration: &Configuration) -> Result<(), Failure> {
+    telemetry::start(&configuration.log, &configuration.audit).map_err(|error| {
+        let file = configuration.audit.file.as_deref().unwrap_or_else(|| Path::new(""));
+        let message = format!("{} cannot be opened: {error}", file.display());
+        Failure::Configuration(vec![Problem::new(Origin::Section("audit".to_owned()), message)])
+    })
 }
 
 /// A good configuration with what is odd about it.
@@ -105,6 +128,7 @@ fn check(loaded: Loaded) -> Result<(), Failure> {
             listener.address, listener.name
         ));
     }
+    text.push_str(&Authentication::open(&loaded.assembled.configuration)?.summary());
     let Configuration { store, data_dir, .. } = &loaded.assembled.configuration;
     text.push_str(&match store.backend {
         Backend::Disk => format!("would keep its data in {}\n", data_dir.display()),

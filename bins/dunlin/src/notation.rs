@@ -10,11 +10,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use dunlin_auth::PeerField;
 use dunlin_broker::config::{
     AcceptedVersions, Durability, Overflow, StoreFull, SysPublish, TopicFilter,
 };
 use dunlin_broker::{ForeignSessions, NoTenant, Qos, TenantRule};
 
+use crate::authentication::AuthKind;
 use crate::configuration::Backend;
 use crate::telemetry;
 
@@ -171,6 +173,9 @@ pub(crate) struct OrNone<N>(PhantomData<N>);
 /// A value, or `"auto"` for the one that the broker works out.
 pub(crate) struct OrAuto<N>(PhantomData<N>);
 
+/// A value, or `"all"` for everything that there is.
+pub(crate) struct OrAll<N>(PhantomData<N>);
+
 macro_rules! optional {
     ($notation:ident, $word:literal) => {
         impl<T, N: Notation<T>> Notation<Option<T>> for $notation<N> {
@@ -191,6 +196,7 @@ macro_rules! optional {
 
 optional!(OrNone, "none");
 optional!(OrAuto, "auto");
+optional!(OrAll, "all");
 
 /// A value that must be said, since nothing stands for having said none.
 pub(crate) struct Needed<N>(PhantomData<N>);
@@ -264,6 +270,14 @@ impl Words for ForeignSessions {
 impl Words for NoTenant {
     const WORDS: &'static [(&'static str, Self)] =
         &[("default", Self::Default), ("refuse", Self::Refuse)];
+}
+
+impl Words for AuthKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("file", Self::File), ("peer", Self::Peer)];
+}
+
+impl Words for PeerField {
+    const WORDS: &'static [(&'static str, Self)] = &Self::ALL;
 }
 
 impl Words for SysPublish {
@@ -358,6 +372,25 @@ impl Notation<Qos> for QosDigit {
 
     fn expected() -> String {
         "0, 1 or 2".to_owned()
+    }
+}
+
+/// `["file", "others"]`, in a variable `file,others`.
+pub(crate) struct NameList;
+
+impl Notation<Vec<String>> for NameList {
+    fn write(value: &Vec<String>) -> String {
+        let quoted: Vec<String> = value.iter().map(|name| format!("{name:?}")).collect();
+        format!("[{}]", quoted.join(", "))
+    }
+
+    fn read(text: &str) -> Option<Vec<String>> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Some(names.map(str::to_owned).collect())
+    }
+
+    fn expected() -> String {
+        "a list of names".to_owned()
     }
 }
 

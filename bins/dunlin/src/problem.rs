@@ -12,6 +12,8 @@ pub(crate) enum Origin {
     Variable(String),
     /// An option of the command line, with its value if that helps.
     Flag(String),
+    /// A section of the configuration, wherever it was said.
+    Section(String),
     /// Nowhere: it is the default, and another value does not go with it.
     Default,
 }
@@ -22,6 +24,7 @@ impl fmt::Display for Origin {
             Self::File { name, line } => write!(f, "{name}:{line}"),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
+            Self::Section(name) => write!(f, "[{name}]"),
             Self::Default => f.write_str("configuration"),
         }
     }

@@ -9,6 +9,7 @@ use dunlin_broker::{Broker, RuleSet, ServerError};
 use dunlin_store::{Store, StoreError};
 use tokio::runtime::Runtime;
 
+use crate::authentication::Authentication;
 use crate::configuration::{Assembled, Configuration, RuntimeConfig};
 use crate::failure::Failure;
 use crate::rules;
@@ -19,9 +20,11 @@ pub(crate) fn run(assembled: &Assembled, salvage: bool) -> Result<(), Failure> {
     let Assembled { configuration, default_listeners } = assembled;
     raise_descriptor_limit();
     let rules = rules::read(configuration)?;
+    let authentication = Authentication::open(configuration)?;
     let store = store::open(configuration, salvage)?;
     let runtime = runtime(&configuration.runtime)?;
-    let ended = runtime.block_on(serve(configuration, store, rules, *default_listeners));
+    let serving = serve(configuration, store, rules, authentication, *default_listeners);
+    let ended = runtime.block_on(serving);
     // What had to be waited for was; a thread that hangs on a disk would be waited for without end.
     runtime.shutdown_background();
     ended
@@ -53,6 +56,7 @@ async fn serve(
     configuration: &Configuration,
     store: Box<dyn Store>,
     rules: RuleSet,
+    authentication: Authentication,
     default_listeners: bool,
 ) -> Result<(), Failure> {
     // Before the first line is printed: whoever reads it may send a signal at once.
@@ -63,7 +67,7 @@ async fn serve(
         .store(store)
         .rules(rules)
         .store_niceness(COMMITTER_NICENESS);
-    let started = builder.start().await;
+    let started = authentication.install(builder).start().await;
     let broker = started.map_err(|error| start_failure(&error))?;
     let addresses = broker.local_addrs();
     tracing::info!(event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?addresses);

@@ -5,10 +5,11 @@
 
 use dunlin_broker::ListenerConfig;
 
+use crate::authentication::{AuthKind, AuthSettings};
 use crate::configuration::{Configuration, RuleDraft};
 use crate::notation::{
-    Address, Count, FilePath, Filter, Folder, FreeText, KeepAlive, Level, Needed, Notation, OrAuto,
-    OrNone, QosDigit, Size, Switch, TenantRules, Time, VersionList, Word,
+    Address, Count, FilePath, Filter, Folder, FreeText, KeepAlive, Level, NameList, Needed,
+    Notation, OrAll, OrAuto, OrNone, QosDigit, Size, Switch, TenantRules, Time, VersionList, Word,
 };
 
 /// One key of a section whose values live in a `T`.
@@ -69,6 +70,16 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section { name: "log", about: " The log, on standard error.\n", settings: LOG },
     Section { name: "runtime", about: " How the process runs.\n", settings: RUNTIME },
+    Section {
+        name: "logins",
+        about: " What holds for every login, whichever section [auth.NAME] it is judged by.\n",
+        settings: LOGINS,
+    },
+    Section {
+        name: "audit",
+        about: " The log of security events: docs/AUTHENTICATION.md.\n",
+        settings: AUDIT,
+    },
     Section {
         name: "sys",
         about: " The $SYS tree: the broker's own numbers as retained messages.\n",
@@ -132,6 +143,88 @@ const LOG: &[Setting<Configuration>] = settings! { |all: Configuration| all.log;
 const RUNTIME: &[Setting<Configuration>] = settings! { |all: Configuration| all.runtime;
     /// Threads that serve connections. "auto": one per core.
     worker_threads: OrAuto<Count>,
+};
+
+const LOGINS: &[Setting<Configuration>] = settings! { |all: Configuration| all.logins;
+    /// Threads that compute password hashes, and nothing else. "auto": half as many as there are cores, at least one.
+    hash_threads: OrAuto<Count>,
+    /// Passwords that wait for those threads. At the limit the newest of the address that has most of them waiting is refused:
+    /// server busy.
+    hash_waiting_max: Count,
+    /// Passwords of one address that wait. A further one is refused: server busy.
+    hash_waiting_per_address_max: Count,
+    /// Makes who fails too often wait: its next logins are refused unseen, with "connection rate exceeded".
+    throttle: Switch,
+    /// Failed logins from one address, or one IPv6 network of 64 bits, before it has to wait. So many may fail again in each
+    /// address_failures_per.
+    address_failures_max: Count,
+    /// The time in which as many may fail again.
+    address_failures_per: Time,
+    /// Failed logins of one user from one address before this user has to wait there. From elsewhere it comes in.
+    user_failures_max: Count,
+    /// The time in which as many may fail again.
+    user_failures_per: Time,
+};
+
+const AUDIT: &[Setting<Configuration>] = settings! { |all: Configuration| all.audit;
+    /// The file to which security events are appended as lines of JSON. "none": they stand in the log.
+    file: OrNone<Folder>,
+};
+
+/// What every section `[auth.NAME]` may hold, whatever its kind.
+pub(crate) const AUTH: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth;
+    /// How clients are known: "file" or "peer". Left out, the section's name says it.
+    kind: Needed<Word>,
+};
+
+/// What a section of one kind holds beside that.
+pub(crate) struct KindSettings {
+    pub(crate) kind: AuthKind,
+    /// One or more lines, each with a blank before it.
+    pub(crate) about: &'static str,
+    pub(crate) settings: &'static [Setting<AuthSettings>],
+}
+
+/// The kinds of sections `[auth.NAME]`.
+pub(crate) const KINDS: &[KindSettings] = &[
+    KindSettings {
+        kind: AuthKind::File,
+        about: " A file of users, made by `dunlin user`, or a password file of Mosquitto.\n",
+        settings: AUTH_FILE,
+    },
+    KindSettings {
+        kind: AuthKind::Peer,
+        about: " The client's certificate, the owner of its process behind a Unix socket, or what a proxy said.\n",
+        settings: AUTH_PEER,
+    },
+];
+
+const AUTH_PEER: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.peer;
+    /// What is looked at: of the certificate "cn", "dn", "dns", "uri", "email", "serial" or "fingerprint"; "uid" or "gid" of the
+    /// process behind a Unix socket; "proxy_cn", the name in the certificate that a proxy verified.
+    field: Needed<Word>,
+    /// What it must be. Each * stands for any text. Clients that do not fit are passed on.
+    pattern: FreeText,
+    /// The user's name. {value} is the whole field, {1} to {9} are what the stars of the pattern stood for.
+    user: FreeText,
+    /// The tenant, made in the same way.
+    tenant: OrNone<FreeText>,
+    /// The roles, each made in the same way.
+    roles: NameList,
+};
+
+const AUTH_FILE: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.file;
+    /// The file. A client that is in it comes in by its password or not at all; others are passed on.
+    path: Needed<Folder>,
+    /// Takes MQTT 5.0 clients with the Authentication Method SCRAM-SHA-256, where the file has a verifier of them.
+    scram: Switch,
+    /// How often is looked whether the file has changed.
+    watch_interval: Time,
+    /// Right passwords that are remembered as an HMAC, and wrong ones as many, so that they need not be hashed again. At the
+    /// limit the oldest is forgotten; all are when the file changes. 0: none is remembered.
+    cache_entries_max: Count,
+    /// How long each is remembered.
+    cache_ttl: Time,
 };
 
 const SYS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.sys;
@@ -253,9 +346,11 @@ const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.b
 pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: ListenerConfig| listener;
     /// The IP address and port. Port 0 takes a free one. 0.0.0.0 is every IPv4 address of the machine, [::] every IPv6 one.
     address: Address,
-    /// Lets clients in without credentials. Left out: true on 127.0.0.0/8 and ::1. Elsewhere it must be said, since without it
-    /// nobody could come in: this release knows no other authentication.
+    /// Lets clients in without credentials. Left out: true on 127.0.0.0/8 and ::1 while nobody is asked who clients are. Elsewhere
+    /// it must be said, or somebody be asked: nobody could come in otherwise.
     allow_anonymous: Switch,
+    /// The sections [auth.NAME] that are asked who a client is, in this order. "all": each, in the order in which they stand.
+    authentication: OrAll<NameList>,
     /// The MQTT versions served.
     versions: VersionList,
     /// The highest QoS: 0, 1 or 2.
@@ -311,7 +406,6 @@ mod tests {
         assert_eq!(keys(TENANTS), fields(&TenantsConfig::default()));
         let mut listener = fields(&ListenerConfig::default());
         assert!(listener.remove("name"), "the name is the section's");
-        assert!(listener.remove("authentication"), "the program has no authenticators to name");
         assert_eq!(keys(LISTENER), listener);
     }
 
@@ -341,10 +435,20 @@ mod tests {
             let default = (setting.write)(&listener);
             (setting.key, setting.about, default)
         });
+        let section = AuthSettings::default();
+        let kinds = KINDS.iter().flat_map(|kind| kind.settings);
+        let auth = AUTH.iter().chain(kinds).map(|setting| {
+            let default = match (setting.write)(&section) {
+                unsaid if unsaid == "\"\"" => String::new(),
+                said => said,
+            };
+            (setting.key, setting.about, default)
+        });
         let rule = RULE.iter().map(|setting| (setting.key, setting.about, String::new()));
-        for (key, about, default) in global.chain(local).chain(rule) {
+        for (key, about, default) in global.chain(local).chain(auth).chain(rule) {
             let about = about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             let default = match key {
+                "kind" => "(the name)".to_owned(),
                 _ if key == "address" || default.is_empty() => "(must be given)".to_owned(),
                 "allow_anonymous" => "(`true` on loopback)".to_owned(),
                 _ => format!("`{default}`"),

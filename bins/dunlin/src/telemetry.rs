@@ -5,7 +5,9 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 
+use dunlin_auth::AUDIT_TARGET;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer as _;
@@ -16,6 +18,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::audit_file::AuditFile;
 
 /// What is logged, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,9 +55,35 @@ pub(crate) fn filter(level: &str) -> Option<Targets> {
     level.parse().ok()
 }
 
+/// Where security events are kept.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct AuditConfig {
+    /// None: in the log.
+    pub(crate) file: Option<PathBuf>,
+}
+
 /// Begins to log. The second call of a process does nothing.
-pub(crate) fn start(config: &LogConfig) {
-    let filter = filter(&config.level).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
+///
+/// # Errors
+///
+/// What the system says when the file of security events cannot be opened.
+pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<()> {
+    let mut filter =
+        filter(&config.level).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
+    let audit = match &audit.file {
+        Some(path) => {
+            filter = filter.with_target(AUDIT_TARGET, LevelFilter::OFF);
+            let layer = tracing_subscriber::fmt::layer()
+                .with_writer(AuditFile::open(path)?)
+                .json()
+                .flatten_event(true)
+                .with_target(false)
+                .with_current_span(false)
+                .with_span_list(false);
+            Some(layer.with_filter(Targets::new().with_target(AUDIT_TARGET, Level::INFO)))
+        }
+        None => None,
+    };
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = match config.format {
         Format::Text => layer.with_ansi(io::stderr().is_terminal()).event_format(Lines).boxed(),
@@ -61,7 +91,8 @@ pub(crate) fn start(config: &LogConfig) {
             layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
     };
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).with(audit).try_init();
+    Ok(())
 }
 
 /// `2026-11-20T05:43:00.123456Z  INFO connection_end: connection ended client_id=a reason=keep_alive_timeout`.

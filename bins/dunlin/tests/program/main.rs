@@ -5,6 +5,7 @@
 
 mod store;
 mod support;
+mod user;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -102,13 +103,14 @@ fn a_wrong_value_is_refused_with_file_and_line() {
 fn a_listener_for_other_machines_is_refused_unless_its_own_section_allows_anonymous_clients() {
     let section = "[listeners.lan]\naddress = \"0.0.0.0:0\"\n";
     let file = File::new(section);
-    let remedy = "can be reached from other machines, and no authentication is set up";
+    let remedy = "can be reached from other machines, and no authentication is set up: make users with `dunlin user add` \
+                  and say where they are, `path` in a section [auth.file]; or";
     refused(
         &["--config", file.path()],
         3,
         &format!(
-            "{}:2: 0.0.0.0:0 {remedy}: put `allow_anonymous = true` into its section [listeners.lan] to let every client \
-             in, or listen on 127.0.0.1",
+            "{}:2: 0.0.0.0:0 {remedy} put `allow_anonymous = true` into its section [listeners.lan] to let every client \
+             in; or listen on 127.0.0.1",
             file.path()
         ),
     );
@@ -116,7 +118,7 @@ fn a_listener_for_other_machines_is_refused_unless_its_own_section_allows_anonym
         &["--listen", "0.0.0.0:0"],
         3,
         &format!(
-            "--listen 0.0.0.0:0: 0.0.0.0:0 {remedy}: add --allow-anonymous to let every client in, or listen on 127.0.0.1"
+            "--listen 0.0.0.0:0: 0.0.0.0:0 {remedy} add --allow-anonymous to let every client in; or listen on 127.0.0.1"
         ),
     );
 
