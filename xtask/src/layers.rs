@@ -38,7 +38,16 @@ const LAYERS: [Layer; 9] = [
     Layer {
         manifest: "crates/store/Cargo.toml",
         own: &["dunlin-codec"],
-        outside: Some(&["bytes", "crc32c", "fs4", "rusqlite", "rustix", "smallvec", "thiserror"]),
+        outside: Some(&[
+            "bytes",
+            "crc32c",
+            "fs4",
+            "hashbrown",
+            "rusqlite",
+            "rustix",
+            "smallvec",
+            "thiserror",
+        ]),
     },
     Layer {
         // Below MQTT: it turns sockets into plain bytes and knows nothing of what they say.
