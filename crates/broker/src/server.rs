@@ -173,7 +173,8 @@ impl Builder {
         self
     }
 
-    /// Lets clients do what these rules allow. By default there are none, and everybody may do everything.
+    /// Lets clients do what these rules allow. By default there are none, and everybody may do everything. The process around
+    /// the broker makes the rules and is not bound by them: what it publishes and subscribes to passes.
     #[must_use]
     pub fn rules(mut self, rules: RuleSet) -> Self {
         self.rules = rules;
