@@ -39,11 +39,12 @@ pub struct ListenerConfig {
     pub response_information: Option<String>,
     /// Connections that have not yet completed CONNECT. At the limit accepting pauses, and the kernel's backlog fills.
     pub handshakes_max: u32,
-    /// Open connections of this listener. A further one is closed at once. None: only [`Limits::connections_max`] counts.
+    /// Open connections of this listener. A further one is closed at once. None: only [`Limits::connections_max`](super::Limits::connections_max)
+    /// counts.
     pub connections_max: Option<u32>,
     /// Connections that the kernel completes and holds until they are accepted.
     pub backlog: u32,
-    /// What an acknowledgement promises to the clients of this listener. None: [`Config::durability`].
+    /// What an acknowledgement promises to the clients of this listener. None: [`Config::durability`](super::Config::durability).
     pub durability: Option<Durability>,
 }
 
