@@ -126,11 +126,32 @@ fn kept(head: &[u8], rules: &UpgradeRules) -> Option<bool> {
             && is_key
             && all("transfer-encoding").is_empty()
             && all("content-length").iter().all(|length| *length == "0")
-            && all("origin").iter().all(|origin| match &rules.origins {
-                AllowedOrigins::Any => true,
-                AllowedOrigins::These(none) if none.is_empty() => false,
-                AllowedOrigins::These(_) => origin.to_ascii_lowercase() == "https://a.example",
+            && all("origin").iter().all(|origin| {
+                let origin = origin.to_ascii_lowercase();
+                let host = all("host").concat().to_ascii_lowercase();
+                is_allowed(&origin, rules) || is_machine(&host) && is_page(&origin, &host)
             })
             && (is_offered || is_none && rules.without_subprotocol),
     )
+}
+
+fn is_allowed(origin: &str, rules: &UpgradeRules) -> bool {
+    match &rules.origins {
+        AllowedOrigins::Any => true,
+        AllowedOrigins::These(origins) => !origins.is_empty() && origin == "https://a.example",
+    }
+}
+
+fn is_page(origin: &str, host: &str) -> bool {
+    origin == format!("http://{host}") || origin == format!("https://{host}")
+}
+
+/// Whether a host is an address or localhost, with a port or without.
+fn is_machine(host: &str) -> bool {
+    let with_port = if host.ends_with(']') || !host.contains(':') {
+        format!("{host}:1")
+    } else {
+        host.to_owned()
+    };
+    with_port.parse::<std::net::SocketAddr>().is_ok() || host.split(':').next() == Some("localhost")
 }

@@ -49,7 +49,9 @@ pub struct UpgradeRules {
     pub path: Box<str>,
     /// Whether a request that names no subprotocol is accepted. One that names only others never is.
     pub without_subprotocol: bool,
-    /// The pages that may connect. Requests of other programs have no origin and are not asked for one.
+    /// The pages that may connect. Requests of most other programs have no origin and are not asked for one. A request whose
+    /// origin is this server itself, by its address or as `localhost`, is always taken: no page has that one, but some
+    /// programs do, Paho Python among them.
     pub origins: AllowedOrigins,
     /// Proxies that are believed when they name the client in `X-Forwarded-For` or `X-Real-IP`.
     pub trusted_proxies: Vec<IpRange>,

@@ -1,6 +1,6 @@
 //! What a request says, and whether it may become a WebSocket.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 
@@ -42,9 +42,7 @@ pub(super) fn judge(
     if request.version != Some(1) {
         return Err(HttpRefusal::HttpVersion);
     }
-    if values(headers, "host").count() != 1 {
-        return Err(HttpRefusal::Host);
-    }
+    let host = sole(headers, "host").ok_or(HttpRefusal::Host)?;
     let path = path(request.path.unwrap_or_default());
     if path != &*rules.path {
         return Err(HttpRefusal::Path);
@@ -55,7 +53,7 @@ pub(super) fn judge(
     let key = sole(headers, "sec-websocket-key").filter(|key| is_key(key));
     let key = key.ok_or(HttpRefusal::Key)?;
     let mut origins = values(headers, "origin");
-    if !origins.all(|origin| rules.origins.contains(origin)) {
+    if !origins.all(|origin| rules.origins.contains(origin) || is_own(origin, host)) {
         return Err(HttpRefusal::Origin);
     }
     let subprotocol = subprotocol(headers, rules)?;
@@ -85,6 +83,29 @@ fn subprotocol(
     let is_acceptable =
         selected.is_some() || rules.without_subprotocol && values(headers, NAME).next().is_none();
     if is_acceptable { Ok(selected) } else { Err(HttpRefusal::Subprotocol) }
+}
+
+/// Whether an origin is this very server, named by its address or as `localhost`. Only a page that is served here has it, and
+/// there are none; but some programs that are no browser say so of themselves. By another name it proves nothing, since whoever
+/// owns a name can point it here.
+fn is_own(origin: &[u8], host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let is_address = host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4())
+        || host.parse::<SocketAddr>().is_ok()
+        || host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .is_some_and(|host| host.parse::<Ipv6Addr>().is_ok());
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    if !is_address && !name.eq_ignore_ascii_case("localhost") {
+        return false;
+    }
+    ["http://", "https://"].iter().any(|scheme| {
+        origin.split_at_checked(scheme.len()).is_some_and(|(begin, rest)| {
+            begin.eq_ignore_ascii_case(scheme.as_bytes())
+                && rest.eq_ignore_ascii_case(host.as_bytes())
+        })
+    })
 }
 
 /// The values of a field, in the order they stand. `name` is in small letters.

@@ -218,6 +218,38 @@ fn pages_of_foreign_origins_are_kept_out() {
 }
 
 #[test]
+fn programs_that_name_this_server_as_their_origin_are_no_pages() {
+    let cases = [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080", true),
+        ("127.0.0.1:8080", "https://127.0.0.1:8080", true),
+        ("192.0.2.7", "http://192.0.2.7", true),
+        ("[::1]:8080", "http://[::1]:8080", true),
+        ("[::1]", "http://[::1]", true),
+        ("LocalHost:8080", "http://localhost:8080", true),
+        ("localhost", "http://localhost", true),
+        ("127.0.0.1:8080", "http://127.0.0.1:8081", false),
+        ("127.0.0.1:8080", "http://127.0.0.1", false),
+        ("127.0.0.1:8080", "http://localhost:8080", false),
+        ("127.0.0.1:8080", "null", false),
+        ("127.0.0.1:8080", "127.0.0.1:8080", false),
+        // A name that its owner points here, and a page from there.
+        ("page.example:8080", "http://page.example:8080", false),
+        ("localhost.page.example", "http://localhost.page.example", false),
+        ("127.0.0.1.page.example", "http://127.0.0.1.page.example", false),
+    ];
+    for (host, origin, is_taken) in cases {
+        let request = request(&["-Host", &format!("Host: {host}"), &format!("Origin: {origin}")]);
+        let judged = judge(&request, &UpgradeRules::default(), None);
+        let taken = Ok((facts("/mqtt", Some(origin), Some("mqtt")), None));
+        assert_eq!(
+            judged,
+            if is_taken { taken } else { Err(HttpRefusal::Origin) },
+            "{host} {origin}"
+        );
+    }
+}
+
+#[test]
 fn trusted_proxies_name_the_client() {
     let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
     let rules = UpgradeRules { trusted_proxies: trusted.into(), ..UpgradeRules::default() };
