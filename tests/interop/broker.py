@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 
 START_SECS = 20
 STOP_SECS = 20
@@ -16,10 +17,24 @@ ADDRESS = re.compile(r"127\.0\.0\.1:([1-9][0-9]*)")
 @contextlib.contextmanager
 def running(binary, stop=signal.SIGTERM):
     """Gives the port that the program printed. Its last lines are shown if it does not start or stop as it should."""
+    with _started(binary, ["--listen", "127.0.0.1:0"], stop) as log:
+        yield log.port()
+
+
+@contextlib.contextmanager
+def configured(binary, config):
+    """Runs the program with a configuration file; gives its log."""
+    with _started(binary, ["--config", str(config)], signal.SIGTERM) as log:
+        log.port()
+        yield log
+
+
+@contextlib.contextmanager
+def _started(binary, options, stop):
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             # An absolute path, because the broker runs in a folder of its own.
-            [pathlib.Path(binary).resolve(), "--listen", "127.0.0.1:0"],
+            [pathlib.Path(binary).resolve(), *options],
             cwd=folder,
             text=True,
             stdout=subprocess.PIPE,
@@ -27,7 +42,7 @@ def running(binary, stop=signal.SIGTERM):
         )
         log = _Log(process.stdout)
         try:
-            yield log.port()
+            yield log
             process.send_signal(stop)
             code = process.wait(timeout=STOP_SECS)
             if code != 0:
@@ -60,6 +75,14 @@ class _Log:
         if self._port is None:
             raise SystemExit(f"no address printed within {START_SECS} s:\n{self.tail()}")
         return self._port
+
+    def wait_for(self, words):
+        """Until a line has these words."""
+        deadline = time.monotonic() + START_SECS
+        while not any(words in line for line in list(self._lines)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no line with {words!r}:\n{self.tail()}")
+            time.sleep(0.05)
 
     def tail(self):
         return "".join(self._lines[-40:])
