@@ -16,7 +16,8 @@ pub(crate) const HELP: &str = "\
 dunlin: an MQTT 3.1, 3.1.1 and 5.0 broker
 
 Usage: dunlin [run] [OPTIONS]               serve clients until SIGTERM or SIGINT
-       dunlin check [OPTIONS]               say whether the configuration is good, and exit
+       dunlin check [--diff] [OPTIONS]      say whether the configuration is good, and exit; with --diff also what the
+                                            running broker would change for it, and whom it would disconnect
        dunlin config [--defaults | OPTIONS]  print the whole configuration, or the default one, with comments
        dunlin store COMMAND [OPTIONS]       check, repair, measure, export, import or back up what is stored:
                                             `dunlin store --help`
@@ -42,7 +43,7 @@ Environment: every key of the file is a variable, limits.overflow is DUNLIN_LIMI
 DUNLIN_LISTEN (several by commas), DUNLIN_ALLOW_ANONYMOUS=true, DUNLIN_DATA_DIR and DUNLIN_LOG stand for the options.
 What an option says wins over a variable, and a variable over the file.
 
-Signals: the first SIGTERM or SIGINT says goodbye to the clients, lets connections drain for up to
+Signals: SIGHUP takes the configuration anew (docs/LISTENERS.md). The first SIGTERM or SIGINT says goodbye to the clients, lets connections drain for up to
 limits.shutdown_drain_max and exits 0; a second one exits at once.
 
 Exit codes: 0 stopped as asked, or the configuration is good; 1 failed while running; 2 command line not understood;
@@ -66,12 +67,14 @@ pub(crate) enum Command {
 }
 
 /// The command line, understood.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Arguments {
     pub(crate) command: Command,
     pub(crate) config: Option<PathBuf>,
     /// `config --defaults`.
     pub(crate) defaults: bool,
+    /// `check --diff`.
+    pub(crate) diff: bool,
     pub(crate) salvage: bool,
     pub(crate) assignments: Vec<Assignment>,
     pub(crate) listen: Vec<Listen>,
@@ -81,7 +84,7 @@ pub(crate) struct Arguments {
 
 const COMMANDS: [&str; 6] = ["run", "check", "config", "store", "user", "help"];
 
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 11] = [
     "config",
     "listen",
     "allow-anonymous",
@@ -90,6 +93,7 @@ const OPTIONS: [&str; 10] = [
     "log",
     "log-format",
     "defaults",
+    "diff",
     "help",
     "version",
 ];
@@ -118,6 +122,7 @@ impl Arguments {
                 }
                 Arg::Value(word) => words.push(word),
                 Arg::Long("defaults") => read.defaults = true,
+                Arg::Long("diff") => read.diff = true,
                 Arg::Long("salvage") => read.salvage = true,
                 Arg::Short('c') | Arg::Long("config") => {
                     read.config = Some(PathBuf::from(parser.value().map_err(usage)?))
@@ -166,6 +171,8 @@ impl Arguments {
         let is_user = matches!(self.command, Command::User(_));
         let message = if self.defaults && self.command != Command::Config {
             "--defaults goes with `dunlin config`"
+        } else if self.diff && self.command != Command::Check {
+            "--diff goes with `dunlin check`"
         } else if self.salvage && self.command != Command::Run {
             "--salvage goes with `dunlin run`"
         } else if is_store && (!self.listen.is_empty() || self.allow_anonymous.is_some()) {

@@ -38,6 +38,7 @@ pub(crate) struct Configuration {
     pub(crate) logins: LoginsConfig,
     pub(crate) audit: telemetry::AuditConfig,
     pub(crate) log: telemetry::LogConfig,
+    pub(crate) reload: ReloadConfig,
     pub(crate) runtime: RuntimeConfig,
     pub(crate) access: AccessFile,
 }
@@ -52,6 +53,7 @@ impl Default for Configuration {
             logins: LoginsConfig::default(),
             audit: telemetry::AuditConfig::default(),
             log: telemetry::LogConfig::default(),
+            reload: ReloadConfig::default(),
             runtime: RuntimeConfig::default(),
             access: AccessFile::default(),
         }
@@ -93,6 +95,20 @@ pub(crate) enum Backend {
 pub(crate) struct AccessFile {
     /// None: there are none, and everybody may do everything.
     pub(crate) file: Option<PathBuf>,
+}
+
+/// How a changed configuration is taken while the broker runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ReloadConfig {
+    pub(crate) watch: bool,
+    pub(crate) watch_interval: Duration,
+    pub(crate) enforce_limits: bool,
+}
+
+impl Default for ReloadConfig {
+    fn default() -> Self {
+        Self { watch: false, watch_interval: Duration::from_secs(2), enforce_limits: false }
+    }
 }
 
 /// How the process runs.
@@ -438,7 +454,7 @@ impl Assembly {
     /// A listener that other machines reach must be open to everybody on purpose, never by oversight.
     fn refuse_open_listeners(&mut self, listeners: &[ListenerConfig]) {
         let closed = |listener: &&ListenerConfig| {
-            !listener.is_loopback()
+            !listener.is_local()
                 && !listener.allow_anonymous
                 && !asks(&self.configuration, listener)
         };

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// The configuration was refused.
     Configuration(Vec<Problem>),
+    /// The running broker refuses a configuration, in its own words.
+    Refused(String),
     /// An address could not be opened.
     Listen(String),
     /// The data directory cannot be used.
@@ -27,7 +29,7 @@ impl Failure {
         match self {
             Self::Run(_) => 1,
             Self::Usage(_) => 2,
-            Self::Configuration(_) => 3,
+            Self::Configuration(_) | Self::Refused(_) => 3,
             Self::Listen(_) => 4,
             Self::DataDir(_) => 5,
             Self::Damaged(_) => 6,
@@ -41,6 +43,7 @@ impl fmt::Display for Failure {
             Self::Configuration(problems) => {
                 problems.iter().try_for_each(|problem| writeln!(f, "dunlin: {problem}"))
             }
+            Self::Refused(text) => f.write_str(text),
             Self::Run(message)
             | Self::Usage(message)
             | Self::Listen(message)

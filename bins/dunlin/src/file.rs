@@ -308,6 +308,8 @@ fn comment_out(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_broker::Endpoint;
+
     use super::*;
     use crate::configuration::{Sources, assemble};
 
@@ -393,11 +395,12 @@ mod tests {
             let filter = TopicFilter::new(filter).expect("a filter");
             configuration.broker.durability_rules.push(DurabilityRule { filter, level });
         }
-        configuration
-            .broker
-            .listeners
-            .push(ListenerConfig::new("one", "127.0.0.1:7".parse().expect("an address")));
-        let mut two = ListenerConfig::new("two", "[::1]:8".parse().expect("an address"));
+        configuration.broker.listeners.push(ListenerConfig::new(
+            "one",
+            "127.0.0.1:7".parse::<Endpoint>().expect("an address"),
+        ));
+        let mut two =
+            ListenerConfig::new("two", "[::1]:8".parse::<Endpoint>().expect("an address"));
         two.authentication = Some(vec!["file".to_owned()]);
         configuration.broker.listeners.push(two);
         let assignments = parse("x", &write(&configuration)).expect("it parses");

@@ -6,28 +6,35 @@ mod args;
 mod audit_file;
 mod authentication;
 mod configuration;
+#[cfg(unix)]
+mod control;
 mod environment;
 mod failure;
 mod file;
 mod notation;
 mod problem;
+mod reload;
 mod rules;
 mod run;
+#[cfg(unix)]
+mod service;
 mod settings;
+mod sources;
 mod store;
 mod telemetry;
 mod user;
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::args::{Arguments, Command, HELP};
 use crate::authentication::Authentication;
-use crate::configuration::{Assembled, Backend, Configuration, Sources, assemble};
-use crate::environment::Environment;
+use crate::configuration::{Backend, Configuration};
 use crate::failure::Failure;
 use crate::problem::{Origin, Problem};
+use crate::sources::{Loaded, load};
+use crate::telemetry::LogHandle;
 
 // Queues free on one thread what another allocated, at millions of messages a second: see docs/adr/0003.
 #[global_allocator]
@@ -55,32 +62,47 @@ fn dunlin() -> Result<(), Failure> {
             let options = std::mem::take(&mut arguments.user);
             let file = match file {
                 Some(file) => file,
-                None => user::file_of(&load(arguments)?.assembled.configuration)?,
+                None => user::file_of(&load(&arguments)?.assembled.configuration)?,
             };
             print(&command.run(&file, &options)?)
         }
         Command::Store(command) => {
-            let loaded = load(arguments)?;
-            log_to(&loaded.assembled.configuration)?;
+            let loaded = load(&arguments)?;
+            let _ = log_to(&loaded.assembled.configuration)?;
             command.run(&loaded.assembled.configuration.data_dir)
         }
         Command::Version => print(concat!("dunlin ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Config if arguments.defaults => print(&file::write(&Configuration::default())),
-        Command::Config => print(&file::write(&load(arguments)?.assembled.configuration)),
-        Command::Check => check(load(arguments)?),
+        Command::Config => print(&file::write(&load(&arguments)?.assembled.configuration)),
+        Command::Check => {
+            let loaded = load(&arguments)?;
+            check(&loaded)?;
+            if arguments.diff { diff(&arguments, &loaded) } else { Ok(()) }
+        }
         Command::Run => {
-            let loaded = load(arguments)?;
-            log_to(&loaded.assembled.configuration)?;
+            // While the process has one thread.
+            #[cfg(unix)]
+            let inherited = dunlin_broker::Inherited::from_env();
+            let loaded = load(&arguments)?;
+            let log = log_to(&loaded.assembled.configuration)?;
             for Problem { origin, message } in &loaded.warnings {
                 tracing::warn!(event = "environment_ignored", variable = %origin, "{message}");
             }
-            run::run(&loaded.assembled, salvage)
+            let start = run::Start {
+                assembled: loaded.assembled,
+                arguments,
+                log,
+                salvage,
+                #[cfg(unix)]
+                inherited,
+            };
+            run::run(start)
         }
     }
 }
 
 /// Begins to log as the configuration says.
-fn log_to(configuration: &Configuration) -> Result<(), Failure> {
+fn log_to(configuration: &Configuration) -> Result<LogHandle, Failure> {
     telemetry::start(&configuration.log, &configuration.audit).map_err(|error| {
         let file = configuration.audit.file.as_deref().unwrap_or_else(|| Path::new(""));
         let message = format!("{} cannot be opened: {error}", file.display());
@@ -88,33 +110,28 @@ fn log_to(configuration: &Configuration) -> Result<(), Failure> {
     })
 }
 
-/// A good configuration with what is odd about it.
-struct Loaded {
-    assembled: Assembled,
-    warnings: Vec<Problem>,
-}
-
-/// Reads all sources in rising order: file, environment, command line.
-fn load(arguments: Arguments) -> Result<Loaded, Failure> {
-    let environment = Environment::read(std::env::vars_os());
-    if !environment.problems.is_empty() {
-        return Err(Failure::Configuration(environment.problems));
-    }
-    let path = arguments.config.or_else(|| environment.config.map(PathBuf::from));
-    let mut assignments = match path {
-        Some(path) => file::read(&path).map_err(Failure::Configuration)?,
-        None => Vec::new(),
+/// Says what the running broker would change, were this its configuration.
+#[cfg(unix)]
+fn diff(arguments: &Arguments, loaded: &Loaded) -> Result<(), Failure> {
+    let candidate = match sources::path(arguments) {
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| Failure::Run(format!("{name} cannot be read: {error}")))?;
+            Some(sources::Candidate { name, text })
+        }
+        None => None,
     };
-    assignments.extend(environment.assignments);
-    assignments.extend(arguments.assignments);
-    let listen = if arguments.listen.is_empty() { environment.listen } else { arguments.listen };
-    let allow_anonymous = arguments.allow_anonymous.or(environment.allow_anonymous);
-    let assembled = assemble(Sources { assignments, listen, allow_anonymous })
-        .map_err(Failure::Configuration)?;
-    Ok(Loaded { assembled, warnings: environment.warnings })
+    let data_dir = &loaded.assembled.configuration.data_dir;
+    print(&format!("the running broker would:\n{}", control::ask(data_dir, candidate.as_ref())?))
 }
 
-fn check(loaded: Loaded) -> Result<(), Failure> {
+#[cfg(not(unix))]
+fn diff(_: &Arguments, _: &Loaded) -> Result<(), Failure> {
+    Err(Failure::Usage("--diff works on Unix systems only".to_owned()))
+}
+
+fn check(loaded: &Loaded) -> Result<(), Failure> {
     let mut text: String =
         loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     for listener in &loaded.assembled.configuration.broker.listeners {

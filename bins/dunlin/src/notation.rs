@@ -5,14 +5,14 @@
 
 use std::fmt::Display;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use dunlin_auth::PeerField;
 use dunlin_broker::config::{
-    AcceptedVersions, Durability, Overflow, StoreFull, SysPublish, TopicFilter,
+    AcceptedVersions, AllowedOrigins, ClientCertificates, Durability, Endpoint, IpRange, Origin,
+    Overflow, Protocol, StoreFull, SysPublish, TlsVersion, TopicFilter,
 };
 use dunlin_broker::{ForeignSessions, NoTenant, Qos, TenantRule};
 
@@ -257,6 +257,20 @@ impl Words for StoreFull {
         &[("hold", Self::Hold), ("disconnect", Self::Disconnect)];
 }
 
+impl Words for Protocol {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("mqtt", Self::Mqtt), ("websocket", Self::WebSocket), ("auto", Self::Auto)];
+}
+
+impl Words for ClientCertificates {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("off", Self::Off), ("optional", Self::Optional), ("required", Self::Required)];
+}
+
+impl Words for TlsVersion {
+    const WORDS: &'static [(&'static str, Self)] = &[("1.2", Self::Tls12), ("1.3", Self::Tls13)];
+}
+
 impl Words for Backend {
     const WORDS: &'static [(&'static str, Self)] =
         &[("disk", Self::Disk), ("memory", Self::Memory)];
@@ -423,20 +437,109 @@ impl Notation<AcceptedVersions> for VersionList {
     }
 }
 
-/// `"127.0.0.1:1883"`, `"[::]:1883"`.
+/// `"127.0.0.1:1883"`, `"unix:/run/dunlin/mqtt.sock"`, `"systemd:mqtt"`.
 pub(crate) struct Address;
 
-impl Notation<SocketAddr> for Address {
-    fn write(value: &SocketAddr) -> String {
-        format!("\"{value}\"")
+impl Notation<Endpoint> for Address {
+    fn write(value: &Endpoint) -> String {
+        format!("{:?}", value.to_string())
     }
 
-    fn read(text: &str) -> Option<SocketAddr> {
+    fn read(text: &str) -> Option<Endpoint> {
         text.parse().ok()
     }
 
     fn expected() -> String {
-        "an IP address and a port such as \"127.0.0.1:1883\" or \"[::]:1883\"".to_owned()
+        "an IP address and a port such as \"127.0.0.1:1883\" or \"[::]:1883\", \"unix:/PATH\" or \"systemd:NAME\""
+            .to_owned()
+    }
+}
+
+/// Permissions of a file: `"660"`.
+pub(crate) struct Permissions;
+
+impl Notation<u32> for Permissions {
+    fn write(value: &u32) -> String {
+        format!("\"{value:o}\"")
+    }
+
+    fn read(text: &str) -> Option<u32> {
+        u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
+    }
+
+    fn expected() -> String {
+        "permissions in octal digits such as \"660\", at most \"777\"".to_owned()
+    }
+}
+
+/// Addresses of a network: `["10.0.0.0/8", "192.0.2.7"]`, in a variable by commas.
+pub(crate) struct Ranges;
+
+impl Notation<Vec<IpRange>> for Ranges {
+    fn write(value: &Vec<IpRange>) -> String {
+        list(value)
+    }
+
+    fn read(text: &str) -> Option<Vec<IpRange>> {
+        items(text).map(|item| item.parse().ok()).collect()
+    }
+
+    fn expected() -> String {
+        "a list of addresses and networks such as \"10.0.0.0/8\" or \"192.0.2.7\"".to_owned()
+    }
+}
+
+/// Origins of pages, or `"any"`.
+pub(crate) struct Origins;
+
+impl Notation<AllowedOrigins> for Origins {
+    fn write(value: &AllowedOrigins) -> String {
+        match value {
+            AllowedOrigins::Any => "\"any\"".to_owned(),
+            AllowedOrigins::These(origins) => list(origins),
+        }
+    }
+
+    fn read(text: &str) -> Option<AllowedOrigins> {
+        if text == "any" {
+            return Some(AllowedOrigins::Any);
+        }
+        let origins: Option<Vec<Origin>> = items(text).map(|item| item.parse().ok()).collect();
+        origins.map(AllowedOrigins::These)
+    }
+
+    fn expected() -> String {
+        "a list of origins such as \"https://app.example\", or \"any\"".to_owned()
+    }
+}
+
+fn list(items: &[impl Display]) -> String {
+    let items: Vec<String> = items.iter().map(|item| format!("{:?}", item.to_string())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Files: `"server.pem"`, `["a.pem", "b.pem"]`, in a variable by commas.
+pub(crate) struct Files;
+
+impl Notation<Vec<PathBuf>> for Files {
+    fn write(value: &Vec<PathBuf>) -> String {
+        let names: Vec<String> = value.iter().map(|path| path.display().to_string()).collect();
+        match &names[..] {
+            [one] => format!("{one:?}"),
+            _ => list(&names),
+        }
+    }
+
+    fn read(text: &str) -> Option<Vec<PathBuf>> {
+        Some(items(text).map(PathBuf::from).collect())
+    }
+
+    fn expected() -> String {
+        "the path of a file, or a list of them".to_owned()
     }
 }
 
@@ -618,7 +721,7 @@ mod tests {
         assert_eq!(<Word as Notation<SysPublish>>::expected(), "one of \"drop\", \"close\"");
         assert_eq!(
             Address::read("[::1]:1883"),
-            Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 1883)))
+            Some(Endpoint::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], 1883).into()))
         );
         assert_eq!(Address::read("1883"), None);
     }

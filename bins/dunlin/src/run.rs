@@ -1,30 +1,53 @@
 //! Serving clients: from a configuration to a broker that listens, and from a signal to its quiet end.
 
 use std::error::Error as _;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use dunlin_broker::{Broker, RuleSet, ServerError};
+#[cfg(unix)]
+use dunlin_broker::Inherited;
+use dunlin_broker::config::{Endpoint, Protocol};
+use dunlin_broker::{Broker, ListenerConfig, Place, RuleSet, ServerError};
 use dunlin_store::{Store, StoreError};
 use tokio::runtime::Runtime;
 
+use crate::args::Arguments;
 use crate::authentication::Authentication;
-use crate::configuration::{Assembled, Configuration, RuntimeConfig};
+#[cfg(unix)]
+use crate::configuration::Backend;
+use crate::configuration::{Assembled, Configuration, ReloadConfig, RuntimeConfig};
+#[cfg(unix)]
+use crate::control;
 use crate::failure::Failure;
+use crate::reload::Reloader;
 use crate::rules;
+#[cfg(unix)]
+use crate::service;
 use crate::store;
+use crate::telemetry::LogHandle;
+
+/// What a start needs.
+pub(crate) struct Start {
+    pub(crate) assembled: Assembled,
+    /// Where the configuration came from, for the next time.
+    pub(crate) arguments: Arguments,
+    pub(crate) log: LogHandle,
+    pub(crate) salvage: bool,
+    /// Sockets that the service manager hands over.
+    #[cfg(unix)]
+    pub(crate) inherited: Inherited,
+}
 
 /// Runs a broker until a signal ends it.
-pub(crate) fn run(assembled: &Assembled, salvage: bool) -> Result<(), Failure> {
-    let Assembled { configuration, default_listeners } = assembled;
+pub(crate) fn run(start: Start) -> Result<(), Failure> {
+    let configuration = &start.assembled.configuration;
     raise_descriptor_limit();
     let rules = rules::read(configuration)?;
     let authentication = Authentication::open(configuration)?;
-    let store = store::open(configuration, salvage)?;
+    let store = store::open(configuration, start.salvage)?;
     let runtime = runtime(&configuration.runtime)?;
-    let serving = serve(configuration, store, rules, authentication, *default_listeners);
-    let ended = runtime.block_on(serving);
+    let ended = runtime.block_on(serve(start, store, rules, authentication));
     // What had to be waited for was; a thread that hangs on a disk would be waited for without end.
     runtime.shutdown_background();
     ended
@@ -53,12 +76,12 @@ fn runtime(config: &RuntimeConfig) -> Result<Runtime, Failure> {
 }
 
 async fn serve(
-    configuration: &Configuration,
+    start: Start,
     store: Box<dyn Store>,
     rules: RuleSet,
     authentication: Authentication,
-    default_listeners: bool,
 ) -> Result<(), Failure> {
+    let Assembled { configuration, default_listeners } = start.assembled;
     // Before the first line is printed: whoever reads it may send a signal at once.
     let mut signals = Signals::new()
         .map_err(|error| Failure::Run(format!("signals cannot be handled: {error}")))?;
@@ -67,31 +90,160 @@ async fn serve(
         .store(store)
         .rules(rules)
         .store_niceness(COMMITTER_NICENESS);
+    #[cfg(unix)]
+    let builder = builder.inherited(start.inherited);
     let started = authentication.install(builder).start().await;
     let broker = started.map_err(|error| start_failure(&error))?;
-    let addresses = broker.local_addrs();
-    tracing::info!(event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?addresses);
+    let listeners = broker.listeners();
+    tracing::info!(event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?listeners);
     // A reader of the lines that has gone away is no reason to stop.
-    let _ = announce(&mut io::stdout().lock(), configuration, &addresses, default_listeners);
+    let _ = announce(&mut io::stdout().lock(), &configuration, &listeners, default_listeners);
+    let mut control = Control::open(&configuration);
+    tell_manager(&State::Ready);
+    keep_watchdog();
+    let mut reloader = Reloader::new(start.arguments, configuration, start.log);
+    loop {
+        let ReloadConfig { watch, watch_interval, .. } = reloader.present().reload;
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop(name) => return stop(broker, name, signals).await,
+                Signal::Reload => reload(&mut reloader, &broker).await,
+            },
+            // Only its store can end it before it is told to: what cannot be kept may not be acknowledged.
+            () = broker.closed() => {
+                return Err(Failure::Run("the store has failed, so the broker has stopped".to_owned()));
+            }
+            () = control.answer(&reloader, &broker) => {}
+            () = tokio::time::sleep(watch_interval), if watch => {
+                if reloader.has_changed() {
+                    reload(&mut reloader, &broker).await;
+                }
+            }
+        }
+    }
+}
 
-    tokio::select! {
-        signal = signals.next() => stop(broker, signal, signals).await,
-        // Only its store can end it before it is told to: what cannot be kept may not be acknowledged.
-        () = broker.closed() => Err(Failure::Run("the store has failed, so the broker has stopped".to_owned())),
+/// Takes the configuration anew. What is wrong with it is logged, and the broker goes on as it was.
+async fn reload(reloader: &mut Reloader, broker: &Broker) {
+    tell_manager(&State::Reloading);
+    tracing::info!(event = "reloading");
+    let before = broker.listeners();
+    match reloader.reload(broker).await {
+        Ok(()) => {
+            tracing::info!(event = "reloaded", "the configuration is in use");
+            let mut out = io::stdout().lock();
+            for listener in broker.listeners().iter().filter(|each| !before.contains(each)) {
+                let _ = listening(&mut out, reloader.present(), listener);
+            }
+            let _ = out.flush();
+        }
+        Err(failure) => {
+            for problem in failure.to_string().lines() {
+                tracing::error!(event = "reload_refused", "{problem}: nothing has changed");
+            }
+        }
+    }
+    tell_manager(&State::Ready);
+}
+
+/// What the service manager hears of.
+enum State {
+    Ready,
+    Reloading,
+    Stopping,
+}
+
+fn tell_manager(state: &State) {
+    #[cfg(unix)]
+    match state {
+        State::Ready => service::ready(),
+        State::Reloading => service::reloading(),
+        State::Stopping => service::stopping(),
+    }
+    #[cfg(not(unix))]
+    let _ = state;
+}
+
+/// Tells the service manager that the workers still turn, as long as they do.
+fn keep_watchdog() {
+    #[cfg(unix)]
+    if let Some(interval) = service::watchdog() {
+        tokio::spawn(async move {
+            loop {
+                service::alive();
+                tokio::time::sleep(interval).await;
+            }
+        });
+    }
+}
+
+/// The socket for `dunlin check --diff`, where there is a data directory for it.
+struct Control {
+    #[cfg(unix)]
+    socket: Option<control::Control>,
+}
+
+impl Control {
+    #[cfg(unix)]
+    fn open(configuration: &Configuration) -> Self {
+        let socket = match configuration.store.backend {
+            Backend::Memory => None,
+            Backend::Disk => control::Control::open(&configuration.data_dir)
+                .inspect_err(|error| {
+                    tracing::warn!(event = "no_control_socket", %error, "`dunlin check --diff` gets no answer");
+                })
+                .ok(),
+        };
+        Self { socket }
+    }
+
+    /// Answers the next question.
+    #[cfg(unix)]
+    async fn answer(&mut self, reloader: &Reloader, broker: &Broker) {
+        let question = match &mut self.socket {
+            Some(socket) => socket.next().await,
+            None => std::future::pending().await,
+        };
+        match question {
+            Some(question) => {
+                let plan = reloader.plan(broker, question.candidate.as_ref());
+                question.answer(plan);
+            }
+            None => self.socket = None,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn open(_: &Configuration) -> Self {
+        Self {}
+    }
+
+    #[cfg(not(unix))]
+    async fn answer(&mut self, reloader: &Reloader, broker: &Broker) {
+        let _ = |candidate| reloader.plan(broker, candidate);
+        std::future::pending().await
     }
 }
 
 /// Takes leave of the clients. Whoever signals again does not want to wait for that.
 async fn stop(broker: Broker, signal: &str, mut signals: Signals) -> Result<(), Failure> {
+    tell_manager(&State::Stopping);
     tracing::info!(event = "broker_stopping", signal);
     let began = Instant::now();
+    let again = async {
+        loop {
+            if let Signal::Stop(name) = signals.next().await {
+                return name;
+            }
+        }
+    };
     tokio::select! {
         stopped = broker.shutdown() => {
             stopped.map_err(|error| Failure::Run(format!("the store was not closed in order: {error}")))?;
             tracing::info!(event = "broker_stopped", millis = began.elapsed().as_millis());
             Ok(())
         }
-        signal = signals.next() => Err(Failure::Run(format!("stopped at once by a second {signal}"))),
+        signal = again => Err(Failure::Run(format!("stopped at once by a second {signal}"))),
     }
 }
 
@@ -99,23 +251,46 @@ async fn stop(broker: Broker, signal: &str, mut signals: Signals) -> Result<(), 
 fn announce(
     out: &mut impl io::Write,
     configuration: &Configuration,
-    addresses: &[SocketAddr],
+    listeners: &[(String, Place)],
     default_listeners: bool,
 ) -> io::Result<()> {
     writeln!(out, "dunlin {}", env!("CARGO_PKG_VERSION"))?;
-    let listeners = &configuration.broker.listeners;
-    for (listener, address) in listeners.iter().zip(addresses) {
-        let who = if listener.allow_anonymous { ", anonymous clients allowed" } else { "" };
-        writeln!(out, "listening on {address} ({}{who})", listener.name)?;
+    for listener in listeners {
+        listening(out, configuration, listener)?;
     }
-    let first = listeners.iter().zip(addresses).find(|(listener, _)| listener.allow_anonymous);
-    if let Some((_, &address)) = first {
+    let first = listeners.iter().find_map(|(name, place)| {
+        let easy = |config: &ListenerConfig| {
+            config.allow_anonymous
+                && config.protocol != Protocol::WebSocket
+                && config.tls_certificate.is_empty()
+                && config.proxy_protocol_from.is_none()
+        };
+        let config = find(configuration, name).filter(|config| easy(config));
+        config.and_then(|_| place.address())
+    });
+    if let Some(address) = first {
         let (host, port) = (reachable(address.ip()), address.port());
         let lead = if default_listeners { "Try it in two other terminals:" } else { "Try it:" };
         writeln!(out, "{lead}\n  mosquitto_sub -h {host} -p {port} -t 'demo/#' -v")?;
         writeln!(out, "  mosquitto_pub -h {host} -p {port} -t demo/hello -m 'it works'")?;
     }
     out.flush()
+}
+
+/// One line that says where a listener listens.
+fn listening(
+    out: &mut impl io::Write,
+    configuration: &Configuration,
+    (name, place): &(String, Place),
+) -> io::Result<()> {
+    let anonymous = find(configuration, name).is_some_and(|listener| listener.allow_anonymous);
+    let who = if anonymous { ", anonymous clients allowed" } else { "" };
+    let kind = if place.address().is_some() { "" } else { "unix:" };
+    writeln!(out, "listening on {kind}{place} ({name}{who})")
+}
+
+fn find<'a>(configuration: &'a Configuration, name: &str) -> Option<&'a ListenerConfig> {
+    configuration.broker.listeners.iter().find(|listener| listener.name == name)
 }
 
 /// An address to connect to: 0.0.0.0 and its like in IPv6 are only good for listening.
@@ -127,9 +302,12 @@ fn reachable(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn start_failure(error: &ServerError) -> Failure {
+pub(crate) fn start_failure(error: &ServerError) -> Failure {
     if let ServerError::Bind { address, source, .. } = error {
-        return Failure::Listen(listen_failure(*address, source));
+        return Failure::Listen(listen_failure(address, source));
+    }
+    if let ServerError::Tls { .. } = error {
+        return Failure::Refused(format!("dunlin: {error}\n"));
     }
     if let ServerError::Store(error @ StoreError::Corrupt(_)) = error {
         return Failure::Damaged(error.to_string());
@@ -142,7 +320,7 @@ fn with_causes(error: &ServerError) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn listen_failure(address: SocketAddr, error: &io::Error) -> String {
+fn listen_failure(address: &Endpoint, error: &io::Error) -> String {
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the system's own words do for all other kinds"
@@ -161,11 +339,21 @@ fn listen_failure(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-/// The signals that ask for the end.
+/// What a signal asks for.
+#[cfg_attr(not(unix), expect(dead_code, reason = "there is no signal for a reload"))]
+enum Signal {
+    /// The end.
+    Stop(&'static str),
+    /// The configuration taken anew.
+    Reload,
+}
+
+/// The signals that are heard.
 #[cfg(unix)]
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -175,18 +363,20 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
+            _ = self.hangup.recv() => Signal::Reload,
         }
     }
 }
 
-/// The signals that ask for the end: where there are no others, Ctrl-C.
+/// The signals that are heard: where there are no others, Ctrl-C.
 #[cfg(not(unix))]
 struct Signals;
 
@@ -196,9 +386,9 @@ impl Signals {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Signal {
         match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
+            Ok(()) => Signal::Stop("Ctrl-C"),
             Err(_) => std::future::pending().await,
         }
     }
@@ -206,7 +396,7 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_broker::ListenerConfig;
+    use std::net::SocketAddr;
 
     use super::*;
 
@@ -214,14 +404,14 @@ mod tests {
         let mut configuration = Configuration::default();
         configuration.broker.listeners.push(listener);
         let mut out = Vec::new();
-        let addresses = [bound.parse().expect("an address")];
-        announce(&mut out, &configuration, &addresses, false).expect("a Vec takes everything");
+        let listeners = [("lan".to_owned(), Place::Address(bound.parse().expect("an address")))];
+        announce(&mut out, &configuration, &listeners, false).expect("a Vec takes everything");
         String::from_utf8(out).expect("UTF-8")
     }
 
     #[test]
     fn the_first_lines_say_where_and_how() {
-        let mut listener = ListenerConfig::new("lan", "0.0.0.0:0".parse().expect("an address"));
+        let mut listener = ListenerConfig::new("lan", SocketAddr::from(([0, 0, 0, 0], 0)));
         listener.allow_anonymous = true;
         assert_eq!(
             announced(listener.clone(), "0.0.0.0:40123"),

@@ -8,8 +8,9 @@ use dunlin_broker::ListenerConfig;
 use crate::authentication::{AuthKind, AuthSettings};
 use crate::configuration::{Configuration, RuleDraft};
 use crate::notation::{
-    Address, Count, FilePath, Filter, Folder, FreeText, KeepAlive, Level, NameList, Needed,
-    Notation, OrAll, OrAuto, OrNone, QosDigit, Size, Switch, TenantRules, Time, VersionList, Word,
+    Address, Count, FilePath, Files, Filter, Folder, FreeText, KeepAlive, Level, NameList, Needed,
+    Notation, OrAll, OrAuto, OrNone, Origins, Permissions, QosDigit, Ranges, Size, Switch,
+    TenantRules, Time, VersionList, Word,
 };
 
 /// One key of a section whose values live in a `T`.
@@ -69,6 +70,11 @@ pub(crate) const SECTIONS: &[Section] = &[
         settings: STORE,
     },
     Section { name: "log", about: " The log, on standard error.\n", settings: LOG },
+    Section {
+        name: "reload",
+        about: " Taking a changed configuration while the broker runs: at SIGHUP, and by itself if it watches the file.\n",
+        settings: RELOAD,
+    },
     Section { name: "runtime", about: " How the process runs.\n", settings: RUNTIME },
     Section {
         name: "logins",
@@ -138,6 +144,16 @@ const LOG: &[Setting<Configuration>] = settings! { |all: Configuration| all.log;
     level: Level,
     /// "text" for people, "json" for machines. One line per event in both.
     format: Word,
+};
+
+const RELOAD: &[Setting<Configuration>] = settings! { |all: Configuration| all.reload;
+    /// Reloads by itself when the file has changed.
+    watch: Switch,
+    /// How often it looks at the file. A change is taken when two looks in a row find it the same.
+    watch_interval: Time,
+    /// What a lowered limit does to those above it: false names them and leaves them, true closes connections beyond
+    /// connections_max and drops the oldest messages of queues beyond queue_messages_max and queue_bytes_max.
+    enforce_limits: Switch,
 };
 
 const RUNTIME: &[Setting<Configuration>] = settings! { |all: Configuration| all.runtime;
@@ -344,10 +360,14 @@ const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.b
 
 /// What a section `[listeners.NAME]` holds.
 pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: ListenerConfig| listener;
-    /// The IP address and port. Port 0 takes a free one. 0.0.0.0 is every IPv4 address of the machine, [::] every IPv6 one.
+    /// The IP address and port. Port 0 takes a free one. 0.0.0.0 is every IPv4 address of the machine, [::] every IPv6 one and
+    /// no IPv4 one. "quic:0.0.0.0:14567" is MQTT over QUIC, "unix:/run/dunlin/mqtt.sock" a Unix socket, "systemd:mqtt" what the
+    /// service manager hands over.
     address: Address,
-    /// Lets clients in without credentials. Left out: true on 127.0.0.0/8 and ::1 while nobody is asked who clients are. Elsewhere
-    /// it must be said, or somebody be asked: nobody could come in otherwise.
+    /// "mqtt", "websocket" or "auto": both on one port, told apart by the first bytes.
+    protocol: Word,
+    /// Lets clients in without credentials. Left out: true on 127.0.0.0/8, ::1 and Unix sockets while nobody is asked who clients
+    /// are. Elsewhere it must be said, or somebody be asked: nobody could come in otherwise.
     allow_anonymous: Switch,
     /// The sections [auth.NAME] that are asked who a client is, in this order. "all": each, in the order in which they stand.
     authentication: OrAll<NameList>,
@@ -371,6 +391,57 @@ pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: L
     connections_max: OrNone<Count>,
     /// Connections that the kernel holds until they are accepted.
     backlog: Count,
+    /// How long all that comes before MQTT may take, from accepting on, waiting for its turn included. Later it is closed.
+    handshake_deadline: Time,
+    /// The certificate chain, the server's own certificate first, as a PEM file: with one, TLS is spoken. Of several files in a
+    /// list the one is shown whose name the client asks for, else the first.
+    tls_certificate: Files,
+    /// The private key, or the keys in the same order: PEM, not encrypted.
+    tls_key: Files,
+    /// Whether clients show certificates: "off", "optional" or "required".
+    tls_client_certificates: Word,
+    /// Authorities that issue the clients' certificates: PEM, one or more in a file.
+    tls_client_authorities: Files,
+    /// Lists of revoked certificates: PEM. If there are any, each certificate of a client's chain has to be covered by one.
+    tls_client_revocations: Files,
+    /// The oldest version of TLS: "1.2" or "1.3".
+    tls_minimum: Word,
+    /// Gives clients tickets, by which they come back with a shorter handshake.
+    tls_tickets: Switch,
+    /// How often these files are looked at. Changed ones are used for whoever connects from then on, if they are good.
+    tls_watch_interval: Time,
+    /// The path of WebSocket requests.
+    websocket_path: FreeText,
+    /// The pages whose scripts may connect, such as ["https://app.example"], or "any". Other programs are not asked. "auto":
+    /// none where anonymous clients are let in, else any.
+    websocket_origins: OrAuto<Origins>,
+    /// Refuses WebSocket requests that do not name the subprotocol mqtt.
+    websocket_require_subprotocol: Switch,
+    /// The head of a WebSocket request. A longer one is refused.
+    websocket_head_bytes_max: Size,
+    /// Proxies that are believed when they name the client in X-Forwarded-For or X-Real-IP, such as ["10.0.0.0/8"].
+    websocket_trusted_proxies: Ranges,
+    /// Addresses of proxies that begin each connection with a PROXY header (v1 or v2). Everybody else is refused. "none": there
+    /// is no such header.
+    proxy_protocol_from: OrNone<Ranges>,
+    /// Whether small writes leave at once.
+    tcp_nodelay: Switch,
+    /// Silence after which a peer is probed, every 15 s and four times, so that dead ones go. "none": never.
+    tcp_keepalive: OrNone<Time>,
+    /// How long a peer's system may leave bytes unacknowledged (on Linux). "none": as long as the kernel tries.
+    tcp_user_timeout: OrNone<Time>,
+    /// Lets other processes of the same user listen on the same address, the kernel spreading clients over them.
+    reuse_port: Switch,
+    /// The kernel's receive buffer of each client. "none": the kernel sizes it.
+    receive_buffer_bytes: OrNone<Size>,
+    /// The kernel's send buffer of each client. "none": the kernel sizes it.
+    send_buffer_bytes: OrNone<Size>,
+    /// Permissions of the file of a Unix socket, in octal digits: who may write may connect.
+    unix_mode: Permissions,
+    /// Its owner, by name or number. "none": whoever runs the broker.
+    unix_user: OrNone<FreeText>,
+    /// Its group, by name or number. "none": that of whoever runs the broker.
+    unix_group: OrNone<FreeText>,
     /// What an acknowledgement promises to clients that publish here: "fsync", "os" or "memory". "none": store.durability.
     durability: OrNone<Word>,
 };
@@ -381,7 +452,9 @@ mod tests {
     use std::fmt::Debug;
 
     use dunlin_broker::TenantsConfig;
-    use dunlin_broker::config::{Limits, SysConfig};
+    use dunlin_broker::config::{Applies, Limits, SysConfig};
+
+    use crate::reload::effect;
 
     use super::*;
 
@@ -427,13 +500,16 @@ mod tests {
     fn the_reference_says_what_the_tables_say() {
         let reference = include_str!("../../../docs/CONFIGURATION.md");
         let configuration = Configuration::default();
-        let global = SECTIONS.iter().flat_map(|section| section.settings);
-        let global =
-            global.map(|setting| (setting.key, setting.about, (setting.write)(&configuration)));
+        let global = SECTIONS.iter().flat_map(|section| {
+            section.settings.iter().map(move |setting| (section.path(setting.key), setting))
+        });
+        let global = global.map(|(path, setting)| {
+            (setting.key, path, setting.about, (setting.write)(&configuration))
+        });
         let listener = ListenerConfig::default();
         let local = LISTENER.iter().map(|setting| {
             let default = (setting.write)(&listener);
-            (setting.key, setting.about, default)
+            (setting.key, format!("listeners.x.{}", setting.key), setting.about, default)
         });
         let section = AuthSettings::default();
         let kinds = KINDS.iter().flat_map(|kind| kind.settings);
@@ -442,10 +518,11 @@ mod tests {
                 unsaid if unsaid == "\"\"" => String::new(),
                 said => said,
             };
-            (setting.key, setting.about, default)
+            (setting.key, format!("auth.x.{}", setting.key), setting.about, default)
         });
-        let rule = RULE.iter().map(|setting| (setting.key, setting.about, String::new()));
-        for (key, about, default) in global.chain(local).chain(auth).chain(rule) {
+        let rules = || "durability".to_owned();
+        let rule = RULE.iter().map(|setting| (setting.key, rules(), setting.about, String::new()));
+        for (key, path, about, default) in global.chain(local).chain(auth).chain(rule) {
             let about = about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             let default = match key {
                 "kind" => "(the name)".to_owned(),
@@ -453,7 +530,11 @@ mod tests {
                 "allow_anonymous" => "(`true` on loopback)".to_owned(),
                 _ => format!("`{default}`"),
             };
-            let row = format!("| `{key}` | {default} | {about} |");
+            let applies = match effect(&path).expect("every setting says when it takes effect") {
+                Applies::Live => "at once",
+                other @ (Applies::NewConnections | Applies::Restart) => other.name(),
+            };
+            let row = format!("| `{key}` | {default} | {applies} | {about} |");
             assert!(
                 reference.lines().any(|line| line == row),
                 "docs/CONFIGURATION.md lacks: {row}"

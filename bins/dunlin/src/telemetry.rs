@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
 
 use crate::audit_file::AuditFile;
 
@@ -62,12 +63,33 @@ pub(crate) struct AuditConfig {
     pub(crate) file: Option<PathBuf>,
 }
 
+/// The hold on the log by which its level can be changed.
+#[derive(Clone, Debug)]
+pub(crate) struct LogHandle {
+    filter: reload::Handle<Targets, Registry>,
+    /// Whether security events have a file of their own and stay out of the log.
+    audit_apart: bool,
+}
+
+impl LogHandle {
+    /// Logs at this level from now on; one that means nothing changes nothing.
+    pub(crate) fn set_level(&self, level: &str) {
+        if let Some(mut filter) = filter(level) {
+            if self.audit_apart {
+                filter = filter.with_target(AUDIT_TARGET, LevelFilter::OFF);
+            }
+            // It fails only when the log is gone.
+            let _ = self.filter.reload(filter);
+        }
+    }
+}
+
 /// Begins to log. The second call of a process does nothing.
 ///
 /// # Errors
 ///
 /// What the system says when the file of security events cannot be opened.
-pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<()> {
+pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<LogHandle> {
     let mut filter =
         filter(&config.level).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
     let audit = match &audit.file {
@@ -84,6 +106,8 @@ pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<()> {
         }
         None => None,
     };
+    let audit_apart = audit.is_some();
+    let (filter, handle) = reload::Layer::new(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = match config.format {
         Format::Text => layer.with_ansi(io::stderr().is_terminal()).event_format(Lines).boxed(),
@@ -92,7 +116,7 @@ pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<()> {
         }
     };
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).with(audit).try_init();
-    Ok(())
+    Ok(LogHandle { filter: handle, audit_apart })
 }
 
 /// `2026-11-20T05:43:00.123456Z  INFO connection_end: connection ended client_id=a reason=keep_alive_timeout`.

@@ -59,8 +59,8 @@ impl Authenticators {
                 return Err(InvalidConfig::new(setting, reason).into());
             }
             let asks_nobody = self.chain(listener).is_empty();
-            if asks_nobody && !listener.is_loopback() && !listener.allow_anonymous {
-                let (name, address) = (listener.name.clone(), listener.address);
+            if asks_nobody && !listener.is_local() && !listener.allow_anonymous {
+                let (name, address) = (listener.name.clone(), listener.address.clone());
                 return Err(ServerError::Unprotected { name, address });
             }
         }

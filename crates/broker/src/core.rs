@@ -12,6 +12,7 @@ use dunlin_codec::{Message, Publish, ReasonCode, TopicName};
 use dunlin_session::{Output, Outputs, Session};
 use dunlin_store::{Change, Committer, Durability, Room, SessionRecord, UnixMillis};
 use dunlin_topics::SubscriptionFilter;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -28,7 +29,7 @@ use crate::holding::{BROKER_LINE, Holding};
 use crate::hooks::{Hooks, Interests, guarded};
 use crate::janitor::Timers;
 use crate::lane::Patience;
-use crate::listen::RefusalLog;
+use crate::listen::{Proofs, RefusalLog, days_left};
 use crate::mailbox::{Mailbox, Notice};
 use crate::metrics::{Counters, DropReason, Metrics, add, sub};
 use crate::namespace::{Namespace, Namespaces};
@@ -74,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) connections_max: AtomicU64,
     /// Lets handshakes take turns, so that those who are connected get theirs.
     pub(crate) turns: Arc<Semaphore>,
+    /// What TLS listeners prove themselves with.
+    pub(crate) proofs: Mutex<Proofs>,
     /// What is said of refused clients, so that a storm of them does not fill the log.
     pub(crate) refusals: RefusalLog,
     /// Told when the configuration has changed, for tasks that sleep by it.
@@ -439,6 +442,7 @@ impl Core {
         metrics.clients_connected = own.clients_connected;
         metrics.clients_maximum = own.clients_maximum;
         metrics.connections_open = own.connections_open;
+        metrics.certificate_days_left = days_left(&self.proofs.lock(), SystemTime::now());
         let stats = self.committer.stats();
         metrics.store_failures = stats.failures;
         metrics.store_commits = stats.commits;

@@ -87,14 +87,17 @@ mod tenant;
 mod tenants;
 
 pub use config::{
-    AcceptedVersions, AccessConfig, Applies, Config, Durability, DurabilityRule, ForeignSessions,
-    InvalidConfig, Limits, ListenerConfig, Overflow, StoreFull, SysConfig, SysPublish,
+    AcceptedVersions, AccessConfig, Applies, Config, Durability, DurabilityRule, Endpoint,
+    ForeignSessions, InvalidConfig, Limits, ListenerConfig, Overflow, StoreFull, SysConfig,
+    SysPublish,
 };
 pub use dunlin_access::{Explanation, Question, RuleSet};
 pub use dunlin_codec::{Message, Qos, ReasonCode, SubscriptionOptions, TopicName, Version};
 pub use dunlin_store::{MemoryStore, Store};
+#[cfg(unix)]
+pub use dunlin_transport::Inherited;
 pub use dunlin_transport::{
-    Certificate, Credentials, Details, Peer, ProxyFacts, Refusal, TlsFacts, Transport,
+    Certificate, Credentials, Details, Peer, Place, ProxyFacts, Refusal, TlsFacts, Transport,
     WebSocketFacts,
 };
 pub use end::{ConnectionEnd, EndReason};

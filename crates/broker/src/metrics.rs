@@ -105,6 +105,8 @@ macro_rules! counters {
             pub dropped: BTreeMap<DropReason, u64>,
             /// Network Connections ended, by reason.
             pub connections_ended: BTreeMap<EndReason, u64>,
+            /// Whole days until the first certificate of each TLS listener ends; negative if it has.
+            pub certificate_days_left: BTreeMap<String, i64>,
             /// Connections that ended before their first byte of MQTT, by reason.
             pub handshakes_refused: BTreeMap<Refusal, u64>,
         }
@@ -116,6 +118,7 @@ macro_rules! counters {
                     $($name: u64::try_from(self.$name.load(Ordering::Relaxed).cast_signed()).unwrap_or(0),)+
                     dropped: DropReason::ALL.iter().zip(&self.dropped)
                         .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
+                    certificate_days_left: BTreeMap::new(),
                     handshakes_refused: Refusal::ALL.iter().zip(&self.refused)
                         .map(|(why, count)| (*why, count.load(Ordering::Relaxed))).collect(),
                     connections_ended: EndReason::ALL.iter().zip(&self.ended)

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::allowed::Allowed;
-use crate::config::{Applies, BROKER, Config, differences};
+use crate::config::{Applies, BROKER, Config, LISTENER, ListenerConfig, differences};
 use crate::core::Core;
 use crate::end::EndReason;
-use crate::listen::{Change, Listeners, Places};
+use crate::listen::{Change, Listeners, Places, load_proofs};
 use crate::queue::Drops;
 use crate::server::{Broker, ServerError};
 
@@ -142,11 +142,13 @@ impl Broker {
         above: AboveLimit,
     ) -> Result<ReloadReport, ServerError> {
         self.check(&config)?;
+        let present = self.core.proofs.lock().clone();
+        let proofs = load_proofs(&config.listeners, present).await?;
         let mut listeners = self.listeners.lock();
         let prepared = listeners.prepare(&config.listeners)?;
         let report = report(&self.core, &listeners, &config);
         let effective = effective(&self.core.config(), config);
-        listeners.adopt(&self.core, &effective, prepared);
+        listeners.adopt(&self.core, &effective, prepared, proofs);
         drop(listeners);
         self.core.adopt(effective);
         if above == AboveLimit::Enforce {
@@ -167,6 +169,14 @@ impl Broker {
 fn effective(present: &Config, mut wanted: Config) -> Config {
     for setting in BROKER.iter().filter(|setting| setting.applies == Applies::Restart) {
         (setting.take)(&mut wanted, present);
+    }
+    let sockets = LISTENER.iter().filter(|setting| setting.applies == Applies::Restart);
+    for listener in &mut wanted.listeners {
+        let same =
+            |old: &&ListenerConfig| old.name == listener.name && old.address == listener.address;
+        if let Some(old) = present.listeners.iter().find(same) {
+            sockets.clone().for_each(|setting| (setting.take)(listener, old));
+        }
     }
     wanted
 }
@@ -252,9 +262,7 @@ fn above(
         let Some(later) = wanted.listeners.iter().find(|later| later.name == config.name) else {
             continue;
         };
-        let most = |config: &crate::config::ListenerConfig| {
-            u64::from(config.connections_max.unwrap_or(u32::MAX))
-        };
+        let most = |config: &ListenerConfig| u64::from(config.connections_max.unwrap_or(u32::MAX));
         let setting = format!("listeners.{}.connections_max", config.name);
         whole(&setting, most(config), most(later), places.connections().into());
     }

@@ -12,6 +12,10 @@ use arc_swap::ArcSwap;
 use dunlin_access::RuleSet;
 use dunlin_codec::{Message, ReasonCode};
 use dunlin_store::{Committer, CommitterOptions, MemoryStore, MessageId, Store, StoreError};
+#[cfg(unix)]
+use dunlin_transport::Inherited;
+use dunlin_transport::Place;
+use dunlin_transport::tls::TlsError;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -21,14 +25,14 @@ use crate::access::Access;
 use crate::allowed::Allowed;
 use crate::budget::Budget;
 use crate::chain::Authenticators;
-use crate::config::{Config, InvalidConfig, ListenerConfig};
+use crate::config::{Config, Endpoint, InvalidConfig, ListenerConfig};
 use crate::core::Core;
 use crate::end::EndReason;
 use crate::handing_in::Backlog;
 use crate::holding::Holding;
 use crate::hooks::{Hooks, Interests, NoHooks};
 use crate::janitor::{self, Timers};
-use crate::listen::{self, Listeners, RefusalLog};
+use crate::listen::{self, Listeners, Proofs, RefusalLog, load_proofs};
 use crate::local::{PublishError, SubscribeError, SubscribeOptions, Subscription};
 use crate::metrics::{Counters, DropReason, Metrics};
 use crate::namespace::{Common, Namespaces, TenantError};
@@ -57,7 +61,7 @@ pub enum ServerError {
         /// The listener.
         name: String,
         /// The address it wanted.
-        address: SocketAddr,
+        address: Endpoint,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -71,7 +75,16 @@ pub enum ServerError {
         /// The listener.
         name: String,
         /// Its address.
-        address: SocketAddr,
+        address: Endpoint,
+    },
+    /// The certificates of a listener are not good.
+    #[error("listener {name:?}: {source}")]
+    Tls {
+        /// The listener.
+        name: String,
+        /// The file and what is wrong with it.
+        #[source]
+        source: TlsError,
     },
     /// The store could not be read.
     #[error("the store cannot be opened")]
@@ -92,6 +105,8 @@ pub struct Builder {
     hooks: Arc<dyn Hooks>,
     authenticators: Authenticators,
     rules: RuleSet,
+    #[cfg(unix)]
+    inherited: Option<Inherited>,
 }
 
 impl fmt::Debug for Builder {
@@ -181,6 +196,14 @@ impl Builder {
         self
     }
 
+    /// Takes the sockets that the service manager handed over, for listeners that name them.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn inherited(mut self, sockets: Inherited) -> Self {
+        self.inherited = Some(sockets);
+        self
+    }
+
     /// Starts the broker on the tokio runtime that this is called in: restores what the store has, then listens.
     ///
     /// # Errors
@@ -188,7 +211,7 @@ impl Builder {
     /// [`ServerError`] when a setting cannot work, the store cannot be read or an address cannot be taken. Nothing is left
     /// running then.
     pub async fn start(self) -> Result<Broker, ServerError> {
-        let Self { mut config, store, store_niceness, hooks, authenticators, rules } = self;
+        let Self { mut config, store, store_niceness, hooks, authenticators, rules, .. } = self;
         config.check()?;
         authenticators.check(&config)?;
         let before_connect =
@@ -200,7 +223,11 @@ impl Builder {
         let mut reader = store.reader();
         let next_message =
             recovered.meta.as_ref().map_or(MessageId::FIRST, |meta| meta.next_message);
+        #[cfg(unix)]
+        let mut listeners = Listeners::new(self.inherited);
+        #[cfg(not(unix))]
         let mut listeners = Listeners::default();
+        let proofs = load_proofs(&config.listeners, Proofs::new()).await?;
         let prepared = listeners.prepare(&config.listeners)?;
         let closing = watch::Sender::new(false);
         let failed = closing.clone();
@@ -220,7 +247,7 @@ impl Builder {
         let core = core(config.clone(), policy, committer, pager, closing);
         recovery::restore(&core, recovered, &mut *reader)?;
         core.pager.start(&core, reader).map_err(ServerError::Thread)?;
-        listeners.adopt(&core, &config, prepared);
+        listeners.adopt(&core, &config, prepared, proofs);
         tokio::spawn(janitor::run(Arc::downgrade(&core)));
         tokio::spawn(sys::run(Arc::downgrade(&core)));
         Ok(Broker { core, listeners: Mutex::new(listeners), keeps_wills })
@@ -273,6 +300,7 @@ fn core(
         connections: AtomicU64::new(0),
         connections_max: AtomicU64::new(allowed.connections),
         turns: listen::turns(),
+        proofs: Mutex::default(),
         refusals: RefusalLog::default(),
         reconfigured: Notify::new(),
         started: Instant::now(),
@@ -302,13 +330,28 @@ impl Broker {
             hooks: Arc::new(NoHooks),
             authenticators: Authenticators::default(),
             rules: RuleSet::default(),
+            #[cfg(unix)]
+            inherited: None,
         }
     }
 
-    /// The addresses it listens on, in the order of the listeners. A reload may change them.
+    /// The TCP and QUIC addresses it listens on, in the order of the listeners. A reload may change them.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.lock().addresses()
+        self.listeners().iter().filter_map(|(_, place)| place.address()).collect()
+    }
+
+    /// Each listener's name with where it listens, in the order of the configuration; a listener to which several sockets
+    /// were handed over stands there as often. A reload may change them.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<(String, Place)> {
+        self.listeners.lock().open_places()
+    }
+
+    /// The configuration as it is now: after a reload with what only a restart can change as it was.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.core.config.load_full()
     }
 
     /// The tenant with this name, opened if it is not there. `default` is where clients come for which no rule of

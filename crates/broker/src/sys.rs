@@ -94,6 +94,10 @@ impl Tree {
         for (name, value) in counted(metrics) {
             self.set(core, namespace, &name, value.to_string());
         }
+        for (listener, days) in &metrics.certificate_days_left {
+            let name = format!("listeners/{listener}/certificate_days");
+            self.set(core, namespace, &name, days.to_string());
+        }
         for (why, count) in &metrics.handshakes_refused {
             let name = format!("connections/refused/{}", why.name());
             self.set(core, namespace, &name, count.to_string());

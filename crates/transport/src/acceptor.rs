@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 #[cfg(unix)]
 use std::path::PathBuf;
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
@@ -120,6 +121,24 @@ enum Kind {
 }
 
 impl Acceptor {
+    /// Lets the kernel hold so many connections from now on. Those it holds stay.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn set_backlog(&self, backlog: u32) -> io::Result<()> {
+        // A socket that listens takes this again.
+        let socket = match &self.kind {
+            Kind::Tcp(socket) => SockRef::from(socket),
+            #[cfg(unix)]
+            Kind::Unix(socket, _) => SockRef::from(socket),
+            // The kernel holds no connections of it.
+            #[cfg(feature = "quic")]
+            Kind::Quic(_) => return Ok(()),
+        };
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+    }
+
     /// The next client. Nothing is lost when this is dropped before it is done.
     ///
     /// # Errors

@@ -92,6 +92,8 @@ impl Drop for Folder {
 pub(crate) struct Running {
     pub(crate) child: Child,
     out: BufReader<ChildStdout>,
+    /// What was said on standard error and read already.
+    log: String,
     pub(crate) address: SocketAddr,
 }
 
@@ -107,7 +109,35 @@ impl Running {
             assert!(read > 0, "the broker ended before it listened");
         }
         let address = line.split(' ').nth(2).unwrap().parse().unwrap();
-        Self { child, out, address }
+        Self { child, out, log: String::new(), address }
+    }
+
+    /// The next line on standard output.
+    pub(crate) fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.out.read_line(&mut line).unwrap() > 0, "the broker ended");
+        line
+    }
+
+    /// Where a listener listens that is announced next.
+    pub(crate) fn next_listener(&mut self) -> SocketAddr {
+        loop {
+            let line = self.next_line();
+            if line.starts_with("listening on ") {
+                return line.split(' ').nth(2).unwrap().parse().unwrap();
+            }
+        }
+    }
+
+    /// Reads the log up to an event.
+    pub(crate) fn wait_for_log(&mut self, event: &str) {
+        let error = self.child.stderr.as_mut().unwrap();
+        let mut byte = [0];
+        let start = self.log.len();
+        while !self.log[start..].contains(event) {
+            assert!(error.read(&mut byte).unwrap() > 0, "the broker ended before {event}");
+            self.log.push(char::from(byte[0]));
+        }
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -123,7 +153,7 @@ impl Running {
 
     /// Waits for the end: exit code, the rest of standard output, standard error.
     pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
-        let (mut out, mut error) = (String::new(), String::new());
+        let (mut out, mut error) = (String::new(), std::mem::take(&mut self.log));
         self.out.read_to_string(&mut out).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
         (self.child.wait().unwrap().code(), out, error)

@@ -12,7 +12,8 @@ pub enum Applies {
     /// For Network Connections that begin afterwards. Those that are there keep what they were granted: the standard knows
     /// no way to take back what CONNACK said.
     NewConnections,
-    /// When the broker is started anew. A reload names the setting and leaves it as it was.
+    /// When the broker is started anew; for a setting of a listener's socket, when the listener gets another address. A reload
+    /// names the setting and leaves it as it was.
     Restart,
 }
 
@@ -102,6 +103,7 @@ table! { BROKER: Config {
 
 table! { LISTENER: ListenerConfig {
     "address" Live address,
+    "protocol" NewConnections protocol,
     "allow_anonymous" NewConnections allow_anonymous,
     "authentication" NewConnections authentication,
     "versions" NewConnections versions,
@@ -114,6 +116,30 @@ table! { LISTENER: ListenerConfig {
     "handshakes_max" Live handshakes_max,
     "connections_max" Live connections_max,
     "backlog" Live backlog,
+    "handshake_deadline" NewConnections handshake_deadline,
+    "tls_certificate" NewConnections tls_certificate,
+    "tls_key" NewConnections tls_key,
+    "tls_client_certificates" NewConnections tls_client_certificates,
+    "tls_client_authorities" NewConnections tls_client_authorities,
+    "tls_client_revocations" NewConnections tls_client_revocations,
+    "tls_minimum" NewConnections tls_minimum,
+    "tls_tickets" NewConnections tls_tickets,
+    "tls_watch_interval" Live tls_watch_interval,
+    "websocket_path" NewConnections websocket_path,
+    "websocket_origins" NewConnections websocket_origins,
+    "websocket_require_subprotocol" NewConnections websocket_require_subprotocol,
+    "websocket_head_bytes_max" NewConnections websocket_head_bytes_max,
+    "websocket_trusted_proxies" NewConnections websocket_trusted_proxies,
+    "proxy_protocol_from" NewConnections proxy_protocol_from,
+    "tcp_nodelay" NewConnections tcp_nodelay,
+    "tcp_keepalive" NewConnections tcp_keepalive,
+    "tcp_user_timeout" NewConnections tcp_user_timeout,
+    "reuse_port" Restart reuse_port,
+    "receive_buffer_bytes" Restart receive_buffer_bytes,
+    "send_buffer_bytes" Restart send_buffer_bytes,
+    "unix_mode" Restart unix_mode,
+    "unix_user" Restart unix_user,
+    "unix_group" Restart unix_group,
     "durability" NewConnections durability,
 } }
 

@@ -1,12 +1,34 @@
 //! One address where clients connect, and what is offered there.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use dunlin_codec::Qos;
 use dunlin_session::AcceptedVersions;
 use dunlin_store::Durability;
+use dunlin_transport::IpRange;
+use dunlin_transport::http::{AllowedOrigins, HEAD_BYTES_MAX, PATH};
+use dunlin_transport::tls::{
+    CertificateFiles, ClientCertificates, Protocols, TlsOptions, TlsVersion, WATCH_EVERY,
+};
 
-use super::{AT_LEAST_ONE, InvalidConfig};
+use super::{AT_LEAST_ONE, Endpoint, InvalidConfig};
+
+/// The shortest limit that leaves room for a request.
+const HEAD_BYTES_LEAST: usize = 256;
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Protocol {
+    /// MQTT and nothing else.
+    #[default]
+    Mqtt,
+    /// MQTT within WebSocket.
+    WebSocket,
+    /// Both, told apart by the first bytes.
+    Auto,
+}
 
 /// One address where clients connect, and what is offered there.
 ///
@@ -17,8 +39,10 @@ pub struct ListenerConfig {
     /// Its name in logs, metrics and messages. Unique.
     pub name: String,
     /// Where it listens. Port 0 takes a free port.
-    pub address: SocketAddr,
-    /// Whether a client may connect without credentials. By default only where the address is a loopback one.
+    pub address: Endpoint,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Whether a client may connect without credentials. By default only where no other machine reaches the listener.
     pub allow_anonymous: bool,
     /// The names of the authenticators that are asked about a client, in this order; see
     /// [`Builder::named_authenticator`](crate::Builder::named_authenticator). None: all, in the order in which they were added.
@@ -44,18 +68,75 @@ pub struct ListenerConfig {
     pub connections_max: Option<u32>,
     /// Connections that the kernel completes and holds until they are accepted.
     pub backlog: u32,
+    /// From accepting a connection until all that comes before MQTT is done, TLS and the like, waiting for its turn included.
+    /// Later it is closed and counted.
+    pub handshake_deadline: Duration,
+    /// The certificate chains that the listener proves itself with, the server's own certificate first: PEM. If there is one,
+    /// TLS is spoken. Of several the one is shown whose name the client asks for, else the first.
+    pub tls_certificate: Vec<PathBuf>,
+    /// Their private keys, in the same order: PEM, not encrypted.
+    pub tls_key: Vec<PathBuf>,
+    /// Whether clients prove who they are by a certificate.
+    pub tls_client_certificates: ClientCertificates,
+    /// Authorities that may have issued the certificates of clients: PEM, one or more in a file.
+    pub tls_client_authorities: Vec<PathBuf>,
+    /// Lists of revoked certificates: PEM. If there are any, each certificate of a client's chain has to be covered by one.
+    pub tls_client_revocations: Vec<PathBuf>,
+    /// The oldest version of TLS that is spoken.
+    pub tls_minimum: TlsVersion,
+    /// Whether a client gets a ticket by which it comes back with a shorter handshake.
+    pub tls_tickets: bool,
+    /// How often these files are looked at. Changed ones are used for whoever connects from then on, once they have stood still
+    /// for as long; while they are not good, what was read before is used.
+    pub tls_watch_interval: Duration,
+    /// The path of WebSocket requests. Others are answered 404.
+    pub websocket_path: String,
+    /// The pages whose scripts may connect by WebSocket; programs that are no browser name none and are not asked. None: no
+    /// page where anonymous clients are let in, else every page, since whoever connects has to prove who he is.
+    pub websocket_origins: Option<AllowedOrigins>,
+    /// Whether a WebSocket request has to name the subprotocol `mqtt`, as the standard asks. [MQTT-6.0.0-3]
+    pub websocket_require_subprotocol: bool,
+    /// Bytes of a WebSocket request's head. A longer one is answered 431.
+    pub websocket_head_bytes_max: usize,
+    /// Proxies that are believed when they name the client in `X-Forwarded-For` or `X-Real-IP`.
+    pub websocket_trusted_proxies: Vec<IpRange>,
+    /// Set if each connection begins with a PROXY header, and then the addresses that may send one; everybody else is
+    /// refused. On a Unix socket everybody may who can open it.
+    pub proxy_protocol_from: Option<Vec<IpRange>>,
+    /// Whether small writes leave at once. Packets are gathered before they are written, so they should.
+    pub tcp_nodelay: bool,
+    /// Silence after which a TCP peer is probed, every 15 s and four times, so that one that is gone is noticed. In whole
+    /// seconds. None: it is not probed.
+    pub tcp_keepalive: Option<Duration>,
+    /// How long what was written may stay unacknowledged by the peer's system (TCP_USER_TIMEOUT, on Linux). Then the
+    /// connection is lost. None: as long as the kernel tries.
+    pub tcp_user_timeout: Option<Duration>,
+    /// Whether other processes of the same user may listen on the same address, the kernel spreading clients over them.
+    pub reuse_port: bool,
+    /// Bytes of the kernel's receive buffer of each TCP client. None: the kernel sizes it as it goes.
+    pub receive_buffer_bytes: Option<usize>,
+    /// Bytes of the kernel's send buffer of each TCP client. None: the kernel sizes it as it goes.
+    pub send_buffer_bytes: Option<usize>,
+    /// Permissions of the file of a Unix socket: who may write to it may connect.
+    pub unix_mode: u32,
+    /// Its owner, by name or number. None: whoever runs the process.
+    pub unix_user: Option<String>,
+    /// Its group, by name or number. None: that of whoever runs the process.
+    pub unix_group: Option<String>,
     /// What an acknowledgement promises to the clients of this listener. None: [`Config::durability`](super::Config::durability).
     pub durability: Option<Durability>,
 }
 
 impl ListenerConfig {
-    /// A listener that offers everything. Anonymous clients are allowed if `address` is a loopback one.
-    pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
+    /// A listener that offers everything. Anonymous clients are allowed if only this machine reaches `address`.
+    pub fn new(name: impl Into<String>, address: impl Into<Endpoint>) -> Self {
+        let address = address.into();
         Self {
             name: name.into(),
+            allow_anonymous: address.is_local(),
             address,
-            allow_anonymous: is_loopback(address.ip()),
             authentication: None,
+            protocol: Protocol::Mqtt,
             versions: AcceptedVersions::default(),
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,
@@ -66,13 +147,37 @@ impl ListenerConfig {
             handshakes_max: 1_024,
             connections_max: None,
             backlog: 1_024,
+            handshake_deadline: Duration::from_secs(10),
+            tls_certificate: Vec::new(),
+            tls_key: Vec::new(),
+            tls_client_certificates: ClientCertificates::Off,
+            tls_client_authorities: Vec::new(),
+            tls_client_revocations: Vec::new(),
+            tls_minimum: TlsVersion::Tls12,
+            tls_tickets: true,
+            tls_watch_interval: WATCH_EVERY,
+            websocket_path: PATH.to_owned(),
+            websocket_origins: None,
+            websocket_require_subprotocol: true,
+            websocket_head_bytes_max: HEAD_BYTES_MAX,
+            websocket_trusted_proxies: Vec::new(),
+            proxy_protocol_from: None,
+            tcp_nodelay: true,
+            tcp_keepalive: Some(Duration::from_secs(60)),
+            tcp_user_timeout: Some(Duration::from_secs(120)),
+            reuse_port: false,
+            receive_buffer_bytes: None,
+            send_buffer_bytes: None,
+            unix_mode: 0o660,
+            unix_user: None,
+            unix_group: None,
             durability: None,
         }
     }
 
-    /// Whether only this machine can reach the listener: 127.0.0.0/8 or ::1.
-    pub fn is_loopback(&self) -> bool {
-        is_loopback(self.address.ip())
+    /// Whether only this machine can reach the listener: 127.0.0.0/8, ::1 or a Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.address.is_local()
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidConfig> {
@@ -88,7 +193,77 @@ impl ListenerConfig {
         if self.backlog == 0 {
             return Err(self.invalid("backlog", AT_LEAST_ONE));
         }
+        if self.handshake_deadline.is_zero() {
+            return Err(self.invalid("handshake_deadline", "must be more than 0s"));
+        }
+        if self.tcp_keepalive.is_some_and(|idle| idle.as_secs() == 0) {
+            return Err(self.invalid("tcp_keepalive", "must be at least 1s, or none"));
+        }
+        if self.tcp_user_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(self.invalid("tcp_user_timeout", "must be more than 0s, or none"));
+        }
+        self.check_tls()?;
+        if !self.websocket_path.starts_with('/') || self.websocket_path.contains('?') {
+            return Err(self.invalid("websocket_path", "must begin with / and hold no ?"));
+        }
+        if self.websocket_head_bytes_max < HEAD_BYTES_LEAST {
+            return Err(self.invalid("websocket_head_bytes_max", "must be at least 256 bytes"));
+        }
+        if self.unix_mode > 0o777 {
+            return Err(self.invalid("unix_mode", "must be permissions such as 660, at most 777"));
+        }
         Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), InvalidConfig> {
+        if matches!(self.address, Endpoint::Quic(_)) {
+            if self.tls_certificate.is_empty() {
+                return Err(self.invalid("tls_certificate", "must name a file: QUIC needs one"));
+            }
+            if self.protocol != Protocol::Mqtt || self.proxy_protocol_from.is_some() {
+                let reason = "must be mqtt, without PROXY headers, on a QUIC listener";
+                return Err(self.invalid("protocol", reason));
+            }
+        }
+        if self.tls_certificate.len() != self.tls_key.len() {
+            return Err(self.invalid("tls_key", "must name as many files as tls_certificate"));
+        }
+        let asked = self.tls_client_certificates != ClientCertificates::Off;
+        if asked && self.tls_certificate.is_empty() {
+            let reason = "must be off on a listener without tls_certificate";
+            return Err(self.invalid("tls_client_certificates", reason));
+        }
+        if asked && self.tls_client_authorities.is_empty() {
+            let reason = "must name a file, since clients are asked for certificates";
+            return Err(self.invalid("tls_client_authorities", reason));
+        }
+        if self.tls_watch_interval.is_zero() {
+            return Err(self.invalid("tls_watch_interval", "must be more than 0s"));
+        }
+        Ok(())
+    }
+
+    /// What the listener's TLS is made of; none if it speaks none.
+    pub(crate) fn tls(&self) -> Option<TlsOptions> {
+        if self.tls_certificate.is_empty() {
+            return None;
+        }
+        let files = self.tls_certificate.iter().zip(&self.tls_key);
+        Some(TlsOptions {
+            certificates: files
+                .map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() })
+                .collect(),
+            client_certificates: self.tls_client_certificates,
+            client_authorities: self.tls_client_authorities.clone(),
+            client_revocations: self.tls_client_revocations.clone(),
+            minimum: self.tls_minimum,
+            tickets: self.tls_tickets,
+            protocols: match self.protocol {
+                Protocol::Mqtt => Protocols::Mqtt,
+                Protocol::WebSocket => Protocols::WebSocket,
+                Protocol::Auto => Protocols::Both,
+            },
+        })
     }
 
     pub(super) fn invalid(&self, key: &str, reason: &'static str) -> InvalidConfig {
@@ -101,9 +276,4 @@ impl Default for ListenerConfig {
     fn default() -> Self {
         Self::new("default", SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)))
     }
-}
-
-/// An IPv4 address that is written as IPv6 counts as the IPv4 address.
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
 }

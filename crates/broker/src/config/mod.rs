@@ -5,6 +5,7 @@
 //! Each bound has a name here, a rule at the bound, stated on the field, and a counter by reason in the metrics.
 
 mod applies;
+mod endpoint;
 mod limits;
 mod listener;
 
@@ -15,8 +16,12 @@ pub use applies::{Applies, applies};
 pub use dunlin_codec::TopicFilter;
 pub use dunlin_session::AcceptedVersions;
 pub use dunlin_store::Durability;
+pub use dunlin_transport::IpRange;
+pub use dunlin_transport::http::{AllowedOrigins, Origin};
+pub use dunlin_transport::tls::{ClientCertificates, TlsVersion};
+pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use limits::{Limits, Overflow};
-pub use listener::ListenerConfig;
+pub use listener::{ListenerConfig, Protocol};
 
 use crate::tenants::TenantsConfig;
 
@@ -74,10 +79,7 @@ impl Config {
             if earlier.clone().any(|other| other.name == listener.name) {
                 return Err(listener.invalid("name", "is the name of another listener too"));
             }
-            // Port 0 takes a new port each time, so two listeners may ask for it on one address.
-            if listener.address.port() != 0
-                && earlier.clone().any(|other| other.address == listener.address)
-            {
+            if earlier.clone().any(|other| other.address.excludes(&listener.address)) {
                 return Err(listener.invalid("address", "is the address of another listener too"));
             }
         }
@@ -256,7 +258,8 @@ mod tests {
     #[test]
     fn anonymous_clients_are_allowed_on_loopback_only() {
         let allowed = |address: &str| {
-            ListenerConfig::new("x", address.parse().expect("an address")).allow_anonymous
+            let address: Endpoint = address.parse().expect("an address");
+            ListenerConfig::new("x", address).allow_anonymous
         };
         for address in ["127.0.0.1:1883", "127.8.9.1:0", "[::1]:1883", "[::ffff:127.0.0.1]:1883"] {
             assert!(allowed(address), "{address}");

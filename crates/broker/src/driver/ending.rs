@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_codec::{DecodeError, ReasonCode, Version, peek_connect_level};
 use dunlin_session::{Cause, End, Input, Outputs, Violation};
-use dunlin_transport::{Farewell, websocket};
+use dunlin_transport::{Farewell, Refusal, Refused, Sniffed, sniff, websocket};
 
 use crate::attach::park;
 use crate::buffers;
@@ -58,10 +58,26 @@ impl Driver {
         staging: &mut Staging,
         now: Instant,
     ) {
+        self.note_foreign(input, now);
         self.refused_as = error.version().unwrap_or_else(|| version_that_understands(input));
         let mut out = Outputs::new();
         self.machine.violated(Violation::from(error), now, &mut out);
         self.carry_out_all(&mut out, staging, now);
+    }
+
+    /// A client that begins with TLS or HTTP where plain MQTT is spoken is at the wrong port, which is worth a line.
+    fn note_foreign(&self, input: &[u8], now: Instant) {
+        if self.mailbox.is_some() || self.packets_received > 0 {
+            return;
+        }
+        let why = match sniff(input) {
+            Some(Sniffed::Tls) => Refusal::TlsOnPlain,
+            Some(Sniffed::Http) => Refusal::HttpOnPlain,
+            Some(Sniffed::Mqtt | Sniffed::Proxy | Sniffed::Unknown) | None => return,
+        };
+        self.core.counters.refused(why);
+        let refused = Refused::new(why, self.peer.address);
+        self.core.refusals.log(self.listener.name(), &refused, now);
     }
 
     /// The broker wants the connection closed.
@@ -325,8 +341,8 @@ fn farewell(reason: EndReason) -> Farewell {
         | EndReason::QueueOverflow
         | EndReason::Kicked
         | EndReason::AuthenticationExpired
-        | EndReason::LimitLowered
-        | EndReason::NotAuthorized => Farewell::Refused,
+        | EndReason::NotAuthorized
+        | EndReason::LimitLowered => Farewell::Refused,
         EndReason::Panicked | EndReason::StoreFailed | EndReason::OutOfMemory => Farewell::Failed,
     }
 }

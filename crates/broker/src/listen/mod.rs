@@ -1,9 +1,10 @@
 //! Listeners: addresses where clients connect, and what is offered there.
 
+mod accept;
 mod entering;
 mod open;
 mod places;
-mod tcp;
+mod proof;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,13 +14,18 @@ use dunlin_codec::{Text, TextRules};
 use dunlin_session::{Capabilities, ReservedTopicPolicy, SessionExpiry};
 use dunlin_store::Durability;
 use dunlin_transport::Door;
+use dunlin_transport::http::{AllowedOrigins, UpgradeRules};
+use dunlin_transport::proxy::ProxySources;
+use dunlin_transport::tcp::TcpOptions;
+use dunlin_transport::tls::Tls;
 
 use crate::chain::Chain;
-use crate::config::{Config, ListenerConfig, SysPublish};
+use crate::config::{Config, ListenerConfig, Protocol, SysPublish};
 
 pub(crate) use entering::{RefusalLog, turns};
 pub(crate) use open::{Change, Listeners};
 pub(crate) use places::Places;
+pub(crate) use proof::{Proofs, days_left, load as load_proofs};
 
 /// What a listener offers, as the connections see it that began under these settings.
 pub(crate) struct Listener {
@@ -29,6 +35,8 @@ pub(crate) struct Listener {
     pub(crate) chain: Chain,
     /// What an acknowledgement promises here, where it is not as everywhere.
     pub(crate) durability: Option<Durability>,
+    /// What is set on its clients' sockets.
+    pub(crate) tcp: TcpOptions,
     /// What lies between the socket and MQTT.
     pub(crate) door: Door,
     /// What stays the same when the settings change.
@@ -46,6 +54,7 @@ impl Listener {
         config: &Config,
         listener: &ListenerConfig,
         chain: Chain,
+        tls: Option<Arc<Tls>>,
         places: Arc<Places>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -53,13 +62,41 @@ impl Listener {
             allow_anonymous: listener.allow_anonymous,
             chain,
             durability: listener.durability,
-            door: Door::default(),
+            tcp: accept::tcp_options(listener),
+            door: door(listener, tls),
             places,
         })
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.places.name
+    }
+}
+
+/// The layers that a listener's clients pass.
+fn door(listener: &ListenerConfig, tls: Option<Arc<Tls>>) -> Door {
+    let mut door = Door::default();
+    door.deadline = listener.handshake_deadline;
+    door.proxy = listener.proxy_protocol_from.clone().map(|trusted| ProxySources { trusted });
+    door.tls = tls;
+    door.protocol = match listener.protocol {
+        Protocol::Mqtt => dunlin_transport::Protocol::Mqtt,
+        Protocol::WebSocket => dunlin_transport::Protocol::WebSocket(upgrade_rules(listener)),
+        Protocol::Auto => dunlin_transport::Protocol::Auto(upgrade_rules(listener)),
+    };
+    door
+}
+
+/// What a listener asks of a WebSocket request.
+fn upgrade_rules(listener: &ListenerConfig) -> UpgradeRules {
+    let unsaid =
+        || if listener.allow_anonymous { AllowedOrigins::none() } else { AllowedOrigins::Any };
+    UpgradeRules {
+        path: listener.websocket_path.as_str().into(),
+        without_subprotocol: !listener.websocket_require_subprotocol,
+        origins: listener.websocket_origins.clone().unwrap_or_else(unsaid),
+        trusted_proxies: listener.websocket_trusted_proxies.clone(),
+        head_bytes_max: listener.websocket_head_bytes_max,
     }
 }
 

@@ -188,7 +188,7 @@ async fn ipv6_is_served_like_ipv4() {
     };
     drop(probe);
     let server = Server::with(|config| {
-        let address = "[::1]:0".parse().expect("an address");
+        let address = "[::1]:0".parse::<std::net::SocketAddr>().expect("an address");
         config.listeners.push(ListenerConfig::new("six", address));
     })
     .await;

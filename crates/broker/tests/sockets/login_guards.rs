@@ -124,7 +124,10 @@ async fn a_listener_cannot_ask_whom_nobody_knows() {
 
 #[tokio::test]
 async fn a_listener_for_others_needs_a_chain_of_its_own() {
-    let mut listener = ListenerConfig::new("lan", "0.0.0.0:0".parse().expect("an address"));
+    let mut listener = ListenerConfig::new(
+        "lan",
+        "0.0.0.0:0".parse::<std::net::SocketAddr>().expect("an address"),
+    );
     listener.authentication = Some(Vec::new());
     let mut config = dunlin_broker::Config::default();
     config.listeners = vec![listener];

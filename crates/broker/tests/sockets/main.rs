@@ -10,6 +10,7 @@
 
 mod aliases;
 mod authentication;
+mod doors;
 mod drops;
 mod durability;
 mod expiring_proof;

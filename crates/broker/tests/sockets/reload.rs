@@ -54,6 +54,7 @@ async fn listeners_come_and_go_while_others_serve_their_clients() {
     guest.send(connect(Version::V5, "guest")).await;
     guest.expect_connack(false).await;
     let mut undecided = Client::dial(second, Version::V5).await;
+    eventually("it to be accepted", || server.metrics().connections_open == 1_002).await;
 
     let planned = server.broker.plan(&one_listener()).expect("a configuration that works");
     let report = reload(&server, one_listener()).await;
@@ -102,7 +103,7 @@ async fn a_listener_that_moves_keeps_its_clients() {
     let server = Server::start().await;
     let mut client = server.connect(connect(Version::V5, "s")).await;
     let mut config = one_listener();
-    config.listeners[0].address = SocketAddr::from(([127, 0, 0, 2], 0));
+    config.listeners[0].address = SocketAddr::from(([127, 0, 0, 2], 0)).into();
     reload(&server, config).await;
     let moved = server.broker.local_addrs()[0];
     assert_eq!(moved.ip().to_string(), "127.0.0.2");
