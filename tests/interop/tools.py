@@ -53,11 +53,16 @@ def rumqttc_driver():
 
 
 def mosquitto_clients():
-    if shutil.which("mosquitto_pub") and shutil.which("mosquitto_sub") and shutil.which("mosquitto_rr"):
-        return
-    as_root = [] if os.geteuid() == 0 else ["sudo"]
-    run([*as_root, "apt-get", "update", "-q"])
-    run([*as_root, "apt-get", "install", "-y", "-q", "mosquitto-clients"])
+    debian_packages({tool: "mosquitto-clients" for tool in ["mosquitto_pub", "mosquitto_sub", "mosquitto_rr"]})
+
+
+def debian_packages(packages):
+    """Installs what is missing, given as the program and the package that has it."""
+    missing = sorted({package for program, package in packages.items() if not shutil.which(program)})
+    if missing:
+        as_root = ["env"] if os.geteuid() == 0 else ["sudo", "env"]
+        run([*as_root, "apt-get", "update", "-q"])
+        run([*as_root, "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q", *missing])
 
 
 def python():
