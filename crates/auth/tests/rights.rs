@@ -1,5 +1,6 @@
 //! From a token to what its bearer may do: claims fill the places that rules leave open.
 #![allow(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "a test that meets what it does not expect is to fail, and a panic says where"
