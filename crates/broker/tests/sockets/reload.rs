@@ -38,6 +38,11 @@ async fn nothing_changes_where_nothing_differs() {
     assert_eq!(server.broker.local_addrs(), [server.address()]);
 }
 
+/// A free port of an address that no other test listens on, so that nobody else takes it once it is given up.
+fn apart(last: u8) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, last], 0))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_come_and_go_while_others_serve_their_clients() {
     let server = Server::start().await;
@@ -46,7 +51,7 @@ async fn listeners_come_and_go_while_others_serve_their_clients() {
         clients.push(server.connect(connect(Version::V5, &format!("c{number}"))).await);
     }
     let mut config = one_listener();
-    config.listeners.push(ListenerConfig::new("second", free_port()));
+    config.listeners.push(ListenerConfig::new("second", apart(3)));
     let report = reload(&server, config).await;
     assert_eq!(listeners(&report), [("second", &ListenerChange::Added, 0)]);
     let second = server.broker.local_addrs()[1];
@@ -100,10 +105,10 @@ async fn a_changed_listener_keeps_its_socket_and_its_clients() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_that_moves_keeps_its_clients() {
-    let server = Server::start().await;
+    let server = Server::with(|config| config.listeners[0].address = apart(4).into()).await;
     let mut client = server.connect(connect(Version::V5, "s")).await;
     let mut config = one_listener();
-    config.listeners[0].address = SocketAddr::from(([127, 0, 0, 2], 0)).into();
+    config.listeners[0].address = apart(2).into();
     reload(&server, config).await;
     let moved = server.broker.local_addrs()[0];
     assert_eq!(moved.ip().to_string(), "127.0.0.2");
