@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use dunlin_access::nearest;
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use crate::acl::AclCommand;
 use crate::configuration::{Assignment, Listen};
 use crate::failure::Failure;
+use crate::import::ImportCommand;
 use crate::problem::Origin;
 use crate::store::StoreCommand;
 use crate::user::{UserCommand, UserOptions};
@@ -23,6 +25,8 @@ Usage: dunlin [run] [OPTIONS]               serve clients until SIGTERM or SIGIN
                                             `dunlin store --help`
        dunlin user COMMAND [OPTIONS]        add, remove or list the users of a file, or change a password:
                                             `dunlin user --help`
+       dunlin acl COMMAND [OPTIONS]         check rules about who may do what, or explain them: `dunlin acl --help`
+       dunlin import mosquitto --conf FILE  make a configuration of Mosquitto's: `dunlin import --help`
 
 Without options dunlin listens on 127.0.0.1:1883 and [::1]:1883, lets this machine's clients in, and keeps sessions,
 queues and retained messages in ./data: what it has acknowledged survives a restart, a crash and a loss of power.
@@ -48,7 +52,8 @@ limits.shutdown_drain_max and exits 0; a second one exits at once.
 
 Exit codes: 0 stopped as asked, or the configuration is good; 1 failed while running; 2 command line not understood;
 3 configuration refused; 4 an address could not be opened; 5 the data directory cannot be used: another process has it,
-it cannot be written, or a newer dunlin made it; 6 the store is damaged
+it cannot be written, or a newer dunlin made it; 6 the store is damaged;
+7 the answer of `dunlin acl explain` is no
 ";
 
 /// What to do.
@@ -60,6 +65,8 @@ pub(crate) enum Command {
     Config,
     Store(StoreCommand),
     User(UserCommand),
+    Acl(AclCommand),
+    Import(ImportCommand),
     Help,
     StoreHelp,
     UserHelp,
@@ -82,7 +89,7 @@ pub(crate) struct Arguments {
     pub(crate) user: UserOptions,
 }
 
-const COMMANDS: [&str; 6] = ["run", "check", "config", "store", "user", "help"];
+const COMMANDS: [&str; 8] = ["run", "check", "config", "store", "user", "acl", "import", "help"];
 
 const OPTIONS: [&str; 11] = [
     "config",
@@ -119,6 +126,15 @@ impl Arguments {
                 }
                 Arg::Short('V') | Arg::Long("version") => {
                     return Ok(Self { command: Command::Version, ..Self::default() });
+                }
+                Arg::Value(word) if words.is_empty() && word == "acl" => {
+                    // It has options of its own, and reads no configuration.
+                    read.command = Command::Acl(AclCommand::read(&mut parser)?);
+                    return read.without_options("acl");
+                }
+                Arg::Value(word) if words.is_empty() && word == "import" => {
+                    read.command = Command::Import(ImportCommand::read(&mut parser)?);
+                    return read.without_options("import");
                 }
                 Arg::Value(word) => words.push(word),
                 Arg::Long("defaults") => read.defaults = true,
@@ -185,6 +201,23 @@ impl Arguments {
             return Ok(());
         };
         Err(Failure::Usage(message.to_owned()))
+    }
+
+    /// For a command that takes none of the options that stood before it.
+    fn without_options(self, command: &str) -> Result<Self, Failure> {
+        let is_bare = self.config.is_none()
+            && self.assignments.is_empty()
+            && self.listen.is_empty()
+            && self.allow_anonymous.is_none()
+            && !self.defaults
+            && !self.salvage
+            && self.user == UserOptions::default();
+        if is_bare {
+            return Ok(self);
+        }
+        let message =
+            format!("options of `dunlin {command}` stand behind it: see dunlin {command} --help");
+        Err(Failure::Usage(message))
     }
 
     fn assign(&mut self, path: &str, flag: &str, value: String) {
@@ -280,6 +313,12 @@ mod tests {
             ("store stats --data-dir d", Command::Store(StoreCommand::Stats)),
             ("store export", Command::Store(StoreCommand::Export(None))),
             ("store export x", Command::Store(StoreCommand::Export(Some("x".into())))),
+            ("acl --help", Command::Acl(AclCommand::Help)),
+            ("import --help", Command::Import(ImportCommand::Help)),
+            (
+                "import mosquitto --conf a --to b",
+                Command::Import(ImportCommand::Mosquitto { conf: "a".into(), to: "b".into() }),
+            ),
             ("store import x", Command::Store(StoreCommand::Import("x".into()))),
             ("store backup d", Command::Store(StoreCommand::Backup("d".into()))),
             ("user --help", Command::UserHelp),
@@ -322,6 +361,10 @@ mod tests {
         assert_eq!(refused("run twice"), "dunlin: unexpected word twice\n");
         assert_eq!(refused("run --defaults"), "dunlin: --defaults goes with `dunlin config`\n");
         for (line, message) in [
+            ("import", "`dunlin import` needs a broker: dunlin import mosquitto --conf FILE"),
+            ("import mosquitto", "`dunlin import mosquitto` needs a file: --conf FILE"),
+            ("import mosquitto x", "unexpected word x: see dunlin import --help"),
+            ("import --fonc x", "unknown option --fonc: see dunlin import --help"),
             ("store", "`dunlin store` needs a command: see dunlin store --help"),
             ("store chek", "unknown command store chek: did you mean check?"),
             ("store colour", "unknown command store colour: see dunlin store --help"),
@@ -336,6 +379,10 @@ mod tests {
         ] {
             assert_eq!(refused(line), format!("dunlin: {message}\n"), "{line}");
         }
+        assert_eq!(
+            refused("-c x acl check f"),
+            "dunlin: options of `dunlin acl` stand behind it: see dunlin acl --help\n"
+        );
         assert!(refused("--config").contains("missing argument for option '--config'"));
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     DataDir(String),
     /// The store is damaged.
     Damaged(String),
+    /// What was asked has an answer, which is no and has been printed.
+    AnswerIsNo,
 }
 
 impl Failure {
@@ -33,6 +35,7 @@ impl Failure {
             Self::Listen(_) => 4,
             Self::DataDir(_) => 5,
             Self::Damaged(_) => 6,
+            Self::AnswerIsNo => 7,
         }
     }
 }
@@ -44,6 +47,7 @@ impl fmt::Display for Failure {
                 problems.iter().try_for_each(|problem| writeln!(f, "dunlin: {problem}"))
             }
             Self::Refused(text) => f.write_str(text),
+            Self::AnswerIsNo => Ok(()),
             Self::Run(message)
             | Self::Usage(message)
             | Self::Listen(message)

@@ -2,6 +2,7 @@
 //!
 //! Everything about MQTT is in the library `dunlin-broker`, which any program can embed.
 
+mod acl;
 mod args;
 mod audit_file;
 mod authentication;
@@ -11,6 +12,7 @@ mod control;
 mod environment;
 mod failure;
 mod file;
+mod import;
 mod notation;
 mod problem;
 mod reload;
@@ -55,6 +57,8 @@ fn dunlin() -> Result<(), Failure> {
     let salvage = arguments.salvage;
     match std::mem::take(&mut arguments.command) {
         Command::Help => print(HELP),
+        Command::Acl(command) => command.run(),
+        Command::Import(command) => command.run(),
         Command::StoreHelp => print(store::HELP),
         Command::UserHelp => print(user::HELP),
         Command::User(command) => {

@@ -43,6 +43,13 @@ impl Problem {
     }
 }
 
+/// Of a file of rules.
+impl From<dunlin_access::Problem> for Problem {
+    fn from(dunlin_access::Problem { origin, message }: dunlin_access::Problem) -> Self {
+        Self::new(Origin::File { name: (&*origin.file).into(), line: origin.line }, message)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.origin, self.message)

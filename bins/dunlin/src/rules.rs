@@ -1,7 +1,6 @@
 //! The rules about who may do what, as the configuration names their file.
 
 use std::path::Path;
-use std::rc::Rc;
 
 use dunlin_access::{RuleSet, parse_rules};
 
@@ -24,12 +23,7 @@ fn read_file(path: &Path) -> Result<RuleSet, Failure> {
         Failure::Configuration(vec![Problem::new(origin, format!("cannot be read: {error}"))])
     })?;
     parse_rules(&name, &text).map_err(|problems| {
-        let name: Rc<str> = name.as_str().into();
-        let problem = |problem: dunlin_access::Problem| {
-            let origin = Origin::File { name: Rc::clone(&name), line: problem.origin.line };
-            Problem::new(origin, problem.message)
-        };
-        Failure::Configuration(problems.into_iter().map(problem).collect())
+        Failure::Configuration(problems.into_iter().map(Problem::from).collect())
     })
 }
 
