@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dunlin_auth::jwt::JwtAuthenticator;
 use dunlin_auth::{
     Audit, CacheOptions, PasswordFile, PasswordFileOptions, PeerField, PeerRule, Rate, Throttle,
     ThrottleRules, Workers, WorkersOptions,
@@ -15,6 +16,8 @@ use dunlin_broker::{Authenticator, Builder, ListenerConfig};
 use crate::configuration::Configuration;
 use crate::failure::Failure;
 use crate::problem::{Origin, Problem};
+use crate::service_login::{self, HttpSettings};
+use crate::token_login::{self, JwtSettings};
 
 /// A way to know clients: one section `[auth.NAME]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,6 +34,10 @@ pub(crate) enum AuthKind {
     File,
     /// The certificate, the owner of the process, a proxy's word.
     Peer,
+    /// Tokens.
+    Jwt,
+    /// A service that is asked.
+    Http,
 }
 
 /// The settings of every kind; a section says those of its own.
@@ -40,6 +47,8 @@ pub(crate) struct AuthSettings {
     pub(crate) kind: Option<AuthKind>,
     pub(crate) file: FileSettings,
     pub(crate) peer: PeerSettings,
+    pub(crate) jwt: JwtSettings,
+    pub(crate) http: HttpSettings,
 }
 
 /// What a section about a file of users says.
@@ -170,13 +179,22 @@ pub(crate) fn asks(configuration: &Configuration, listener: &ListenerConfig) -> 
 pub(crate) struct Authentication {
     steps: Vec<(String, Arc<dyn Authenticator>)>,
     files: BTreeMap<String, Arc<PasswordFile>>,
+    tokens: Vec<Arc<JwtAuthenticator>>,
+    /// Sections whose service is told passwords that can be read on their way.
+    exposed: Vec<String>,
     throttle: Option<Throttle>,
 }
 
 impl Authentication {
     /// Opens what the sections name.
     pub(crate) fn open(configuration: &Configuration) -> Result<Self, Failure> {
-        let mut authentication = Self { steps: Vec::new(), files: BTreeMap::new(), throttle: None };
+        let mut authentication = Self {
+            steps: Vec::new(),
+            files: BTreeMap::new(),
+            tokens: Vec::new(),
+            exposed: Vec::new(),
+            throttle: None,
+        };
         if configuration.auth.is_empty() {
             return Ok(authentication);
         }
@@ -206,6 +224,17 @@ impl Authentication {
                 file
             }
             AuthKind::Peer => Arc::new(peer_rule(&settings.peer)?),
+            AuthKind::Jwt => {
+                let tokens = token_login::open(&settings.jwt)?;
+                self.tokens.push(Arc::clone(&tokens));
+                tokens
+            }
+            AuthKind::Http => {
+                if service_login::is_exposed(&settings.http) {
+                    self.exposed.push(name.clone());
+                }
+                service_login::open(&settings.http)?
+            }
         };
         self.steps.push((name.clone(), step));
         Ok(())
@@ -238,6 +267,16 @@ impl Authentication {
     pub(crate) fn install(self, mut builder: Builder) -> Builder {
         for file in self.files.values() {
             file.watch();
+        }
+        for tokens in &self.tokens {
+            tokens.fetch();
+        }
+        for section in &self.exposed {
+            tracing::warn!(
+                event = "passwords_exposed",
+                section,
+                "the service of this section is asked without TLS: passwords can be read on their way to it"
+            );
         }
         for (name, step) in self.steps {
             builder = builder.named_authenticator(&name, step);

@@ -20,10 +20,12 @@ mod rules;
 mod run;
 #[cfg(unix)]
 mod service;
+mod service_login;
 mod settings;
 mod sources;
 mod store;
 mod telemetry;
+mod token_login;
 mod user;
 
 use std::io::{self, Write as _};

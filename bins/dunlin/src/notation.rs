@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use dunlin_auth::PeerField;
+use dunlin_auth::http::OnFailure;
+use dunlin_auth::{PeerField, SecretSource};
 use dunlin_broker::config::{
     AcceptedVersions, AllowedOrigins, ClientCertificates, Durability, Endpoint, IpRange, Origin,
     Overflow, Protocol, StoreFull, SysPublish, TlsVersion, TopicFilter,
@@ -287,11 +288,17 @@ impl Words for NoTenant {
 }
 
 impl Words for AuthKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("file", Self::File), ("peer", Self::Peer)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("file", Self::File), ("peer", Self::Peer), ("jwt", Self::Jwt), ("http", Self::Http)];
 }
 
 impl Words for PeerField {
     const WORDS: &'static [(&'static str, Self)] = &Self::ALL;
+}
+
+impl Words for OnFailure {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("pass_on", Self::PassOn), ("accept", Self::Accept)];
 }
 
 impl Words for SysPublish {
@@ -359,6 +366,24 @@ fn tenant_rule(rule: &TenantRule) -> String {
         TenantRule::Listener { listener, tenant } => format!("listener {listener}={tenant}"),
         TenantRule::Everybody(tenant) => format!("everybody {tenant}"),
         _ => String::new(),
+    }
+}
+
+/// A secret, or where it is kept: `${NAME}`, `file:///run/key`, `credential://NAME`. One that stands there itself is not
+/// written again.
+pub(crate) struct Hidden;
+
+impl Notation<SecretSource> for Hidden {
+    fn write(value: &SecretSource) -> String {
+        format!("{:?}", value.to_string())
+    }
+
+    fn read(text: &str) -> Option<SecretSource> {
+        (!text.is_empty()).then(|| SecretSource::parse(text))
+    }
+
+    fn expected() -> String {
+        "a secret, or \"${NAME}\", \"file:///path\" or \"credential://NAME\"".to_owned()
     }
 }
 

@@ -8,8 +8,8 @@ use dunlin_broker::ListenerConfig;
 use crate::authentication::{AuthKind, AuthSettings};
 use crate::configuration::{Configuration, RuleDraft};
 use crate::notation::{
-    Address, Count, FilePath, Files, Filter, Folder, FreeText, KeepAlive, Level, NameList, Needed,
-    Notation, OrAll, OrAuto, OrNone, Origins, Permissions, QosDigit, Ranges, Size, Switch,
+    Address, Count, FilePath, Files, Filter, Folder, FreeText, Hidden, KeepAlive, Level, NameList,
+    Needed, Notation, OrAll, OrAuto, OrNone, Origins, Permissions, QosDigit, Ranges, Size, Switch,
     TenantRules, Time, VersionList, Word,
 };
 
@@ -189,7 +189,7 @@ const AUDIT: &[Setting<Configuration>] = settings! { |all: Configuration| all.au
 
 /// What every section `[auth.NAME]` may hold, whatever its kind.
 pub(crate) const AUTH: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth;
-    /// How clients are known: "file" or "peer". Left out, the section's name says it.
+    /// How clients are known: "file", "peer", "jwt" or "http". Left out, the section's name says it.
     kind: Needed<Word>,
 };
 
@@ -212,6 +212,16 @@ pub(crate) const KINDS: &[KindSettings] = &[
         kind: AuthKind::Peer,
         about: " The client's certificate, the owner of its process behind a Unix socket, or what a proxy said.\n",
         settings: AUTH_PEER,
+    },
+    KindSettings {
+        kind: AuthKind::Jwt,
+        about: " JSON Web Tokens: who issued one says who its bearer is. docs/AUTHENTICATION.md.\n",
+        settings: AUTH_JWT,
+    },
+    KindSettings {
+        kind: AuthKind::Http,
+        about: " A service that is asked over HTTP about each login. docs/AUTHENTICATION.md.\n",
+        settings: AUTH_HTTP,
     },
 ];
 
@@ -241,6 +251,72 @@ const AUTH_FILE: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| aut
     cache_entries_max: Count,
     /// How long each is remembered.
     cache_ttl: Time,
+};
+
+const AUTH_JWT: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.jwt;
+    /// Files with keys that tokens are signed by: a public key in PEM, or JSON (JWK, JWKS). "ID=FILE" gives a key in PEM the
+    /// `kid` ID; without one it is for any.
+    key_files: NameList,
+    /// The secret of HS256, HS384 and HS512, at least 32, 48 and 64 bytes. "none": tokens are not signed by a secret.
+    secret: OrNone<Hidden>,
+    /// An HTTPS address with the issuer's keys (JWKS). While it does not answer, the last ones stay. "none": there is none.
+    jwks_url: OrNone<FreeText>,
+    /// How often they are fetched. An unknown `kid` has them fetched at once, every 30 s at most.
+    jwks_refresh: Time,
+    /// Certificates (PEM) of who may vouch for that address. "none": those of the system.
+    jwks_ca_file: OrNone<Folder>,
+    /// The algorithms that are taken: HS, RS, PS and ES with 256, 384 and 512, EdDSA. Empty: each that a key is for.
+    algorithms: NameList,
+    /// Where tokens are looked for: "password", "user_name", and "auth" for an Authentication Method of MQTT 5.0.
+    token_in: NameList,
+    /// The name of that method.
+    method: FreeText,
+    /// Issuers that are taken (`iss`); tokens of others are passed on. Empty: any.
+    issuers: NameList,
+    /// Audiences of which a token has to name one (`aud`). Empty: it is not looked at.
+    audiences: NameList,
+    /// By how much the clocks of issuer and broker may differ: `exp` and `nbf` count as that much later and earlier.
+    leeway: Time,
+    /// Takes tokens without `exp`. Their connections do not end by themselves.
+    allow_without_expiry: Switch,
+    /// The claim that becomes the user. "a.b" is the claim b of the object a.
+    user_claim: FreeText,
+    /// The claim that becomes the tenant, which a token must then have. "none": tokens say nothing of it.
+    tenant_claim: OrNone<FreeText>,
+    /// The claim that lists the roles, as a list or as one text with blanks. "none": tokens say nothing of them.
+    roles_claim: OrNone<FreeText>,
+    /// Claims that rules can use: "site" as {claims.site}, "place=address.city" as {claims.place}.
+    attribute_claims: NameList,
+    /// Bytes of a token. A longer one is refused.
+    token_bytes_max: Size,
+};
+
+const AUTH_HTTP: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.http;
+    /// The service's address. Passwords are sent to it: it begins with https unless it is on this machine.
+    url: Needed<FreeText>,
+    /// The value of the header Authorization. "none": none is sent.
+    authorization: OrNone<Hidden>,
+    /// Certificates (PEM) of who may vouch for the service. "none": those of the system.
+    ca_file: OrNone<Folder>,
+    /// How long an answer may take, waiting for a turn and connecting included. Later it is a failure.
+    timeout: Time,
+    /// Bytes of an answer. A longer one is a failure.
+    answer_bytes_max: Size,
+    /// Connections that are kept open. Further ones are closed after use.
+    idle_connections_max: Count,
+    /// Questions at once. Further clients wait for their turn.
+    questions_max: Count,
+    /// Clients that wait for their turn. For a further one the service has failed.
+    waiting_max: Count,
+    /// What becomes of a client when the service fails: "refuse", "pass_on" to the next step, or "accept" under the name that
+    /// it gives, unproven.
+    on_failure: Word,
+    /// Answers that are kept, each by an HMAC of what was asked. At the limit the oldest is forgotten. 0: none is kept.
+    cache_entries_max: Count,
+    /// How long one that accepts is kept.
+    cache_accepted: Time,
+    /// How long one that refuses or passes on is kept.
+    cache_refused: Time,
 };
 
 const SYS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.sys;

@@ -17,21 +17,26 @@ fn typed(arguments: &[&str], input: &str) -> Output {
 }
 
 #[track_caller]
-fn succeeds(output: &Output) -> String {
+pub(crate) fn succeeds(output: &Output) -> String {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(0));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// The return code of an MQTT 3.1.1 CONNECT with this name and password.
-fn connects(address: SocketAddr, user: &str, password: &str) -> u8 {
+pub(crate) fn connects(address: SocketAddr, user: &str, password: &str) -> u8 {
     let text = |text: &str| {
         let length = u16::try_from(text.len()).unwrap().to_be_bytes();
         [&length[..], text.as_bytes()].concat()
     };
     let body =
         [text("MQTT"), vec![4, 0b1100_0010, 0, 0], text("s"), text(user), text(password)].concat();
-    let packet = [vec![0x10, u8::try_from(body.len()).unwrap()], body].concat();
+    let low = u8::try_from(body.len() % 128).unwrap();
+    let length = match u8::try_from(body.len() / 128).unwrap() {
+        0 => vec![low],
+        high => vec![low | 0x80, high],
+    };
+    let packet = [vec![0x10], length, body].concat();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(&packet).unwrap();
     let mut answer = [0; 4];
