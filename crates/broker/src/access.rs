@@ -41,6 +41,7 @@ const LOGGED_PER_SECOND: u32 = 20;
 /// come into force.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Vouched {
+    pub(crate) tenant: Option<String>,
     pub(crate) roles: Vec<String>,
     pub(crate) attributes: Vec<(String, String)>,
 }
@@ -48,7 +49,7 @@ pub(crate) struct Vouched {
 impl Vouched {
     /// None if that is nothing: most clients have a name and no more.
     pub(crate) fn of(identity: &Identity, peer: &Peer) -> Option<Arc<Self>> {
-        let Identity { roles, attributes, .. } = identity;
+        let Identity { tenant, roles, attributes, .. } = identity;
         let mut attributes = attributes.clone();
         // What the certificate says is proven by the handshake; an authenticator may have said so itself.
         if let Some(name) = peer.certificate().and_then(|it| it.common_name.as_deref())
@@ -56,8 +57,8 @@ impl Vouched {
         {
             attributes.push((COMMON_NAME.to_owned(), name.to_owned()));
         }
-        let any = !roles.is_empty() || !attributes.is_empty();
-        any.then(|| Arc::new(Self { roles: roles.clone(), attributes }))
+        let any = tenant.is_some() || !roles.is_empty() || !attributes.is_empty();
+        any.then(|| Arc::new(Self { tenant: tenant.clone(), roles: roles.clone(), attributes }))
     }
 }
 
@@ -253,12 +254,14 @@ impl Core {
         client_id: &'a str,
         vouched: Option<&'a Vouched>,
     ) -> Subject<'a> {
-        // Where there are no tenants, the default one has no name.
+        // Where tenants have no namespaces, the default one has no name: all share it, and a tenant is what an authenticator
+        // said of its client.
         let named =
             namespace.number != NamespaceNo::DEFAULT || !self.config().tenants.rules.is_empty();
+        let vouched_tenant = vouched.and_then(|vouched| vouched.tenant.as_deref());
         Subject {
             user: (!user.is_empty()).then_some(user),
-            tenant: named.then_some(&*namespace.name),
+            tenant: if named { Some(&*namespace.name) } else { vouched_tenant },
             client_id,
             roles: vouched.map_or(&[], |vouched| &vouched.roles),
             attributes: vouched.map_or(&[], |vouched| &vouched.attributes),
