@@ -22,20 +22,21 @@ def running(binary, stop=signal.SIGTERM):
 
 
 @contextlib.contextmanager
-def configured(binary, config):
-    """Runs the program with a configuration file; gives its log."""
-    with _started(binary, ["--config", str(config)], signal.SIGTERM) as log:
+def configured(binary, config, folder=None):
+    """Runs the program with a configuration file; gives its log. Without `folder` it runs in one of its own that is gone
+    afterwards."""
+    with _started(binary, ["--config", str(config)], signal.SIGTERM, folder) as log:
         log.port()
         yield log
 
 
 @contextlib.contextmanager
-def _started(binary, options, stop):
-    with tempfile.TemporaryDirectory() as folder:
+def _started(binary, options, stop, folder=None):
+    with tempfile.TemporaryDirectory() as own:
         process = subprocess.Popen(
-            # An absolute path, because the broker runs in a folder of its own.
+            # An absolute path, because the broker runs elsewhere.
             [pathlib.Path(binary).resolve(), *options],
-            cwd=folder,
+            cwd=folder or own,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
