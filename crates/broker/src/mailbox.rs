@@ -36,7 +36,7 @@ use crate::persist::{Arrival, answer_parked};
 use crate::queue::{Drops, Offered, Queue, Settled, Window};
 use crate::retained::Replay;
 
-use standing::Standing;
+use standing::{Marks, Standing};
 
 /// How QoS 0 copies for a receiver are made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -150,8 +150,8 @@ pub(crate) struct Mailbox {
     durable: AtomicBool,
     /// Whether the store knows the session.
     stored: AtomicBool,
-    /// Whether its client has been here since the start, so that what it may do is known.
-    known: AtomicBool,
+    /// What is asked of its standing without its lock.
+    marks: Marks,
     packet_size_max: AtomicU32,
     /// The number of the listener that the client last connected by; 0 if it did not connect since the start.
     listener: AtomicU32,
@@ -228,7 +228,7 @@ impl Mailbox {
             wire: AtomicU8::new(Wire::Offline as u8),
             durable: AtomicBool::new(false),
             stored: AtomicBool::new(false),
-            known: AtomicBool::new(false),
+            marks: Marks::default(),
             packet_size_max: AtomicU32::new(u32::MAX),
             listener: AtomicU32::new(0),
             crowded: AtomicBool::new(false),

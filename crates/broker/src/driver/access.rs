@@ -19,7 +19,9 @@ impl Driver {
     /// taken from the client, and before anything is taken for it.
     #[inline]
     pub(super) fn keep_to_the_rules(&mut self, staging: &mut Staging, now: Instant) {
-        if self.rules_seen != self.core.access.generation() {
+        // Who saw the rules by itself before it was asked is asked all the same, and somebody waits for its answer.
+        let asked = || self.mailbox.as_ref().is_some_and(|mailbox| mailbox.is_asked());
+        if self.rules_seen != self.core.access.generation() || asked() {
             self.take_rights_anew(staging, now);
         }
     }

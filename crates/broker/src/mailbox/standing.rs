@@ -1,7 +1,7 @@
 //! What a session's client may do, kept with the mailbox: those who send to it ask, and those who change the rules tell.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dunlin_access::Rights;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -21,10 +21,19 @@ pub(super) struct Standing {
     due: Option<TaskTrackerToken>,
 }
 
+/// What is asked too often to take the mailbox's lock for it.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// Whether its client has been here since the start, so that what it may do is known.
+    known: AtomicBool,
+    /// Whether somebody waits for the owner to look over the session's subscriptions.
+    asked: AtomicBool,
+}
+
 impl Mailbox {
     /// Whether its client has been here since the start.
     pub(crate) fn is_known(&self) -> bool {
-        self.known.load(Ordering::Acquire)
+        self.marks.known.load(Ordering::Acquire)
     }
 
     /// Its client is here: what was vouched for, and what it may do.
@@ -35,7 +44,7 @@ impl Mailbox {
             standing.vouched = vouched;
             standing.rights = rights;
         }
-        self.known.store(true, Ordering::Release);
+        self.marks.known.store(true, Ordering::Release);
     }
 
     pub(crate) fn set_rights(&self, rights: Option<Arc<Rights>>) {
@@ -86,6 +95,7 @@ impl Mailbox {
             Owner::Ended => None,
             Owner::Live => {
                 state.standing.get_or_insert_default().due = Some(token());
+                self.marks.asked.store(true, Ordering::Release);
                 state.signal()
             }
         };
@@ -94,8 +104,15 @@ impl Mailbox {
         true
     }
 
+    /// Whether somebody waits for the owner to look over its subscriptions, though it may have done so by itself.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.marks.asked.load(Ordering::Acquire)
+    }
+
     /// The owner looks over its subscriptions: whoever waits for that hears of it when this is dropped.
     pub(crate) fn take_due(&self) -> Option<TaskTrackerToken> {
-        self.lock().standing.as_mut()?.due.take()
+        let mut state = self.lock();
+        self.marks.asked.store(false, Ordering::Release);
+        state.standing.as_mut()?.due.take()
     }
 }
