@@ -1,4 +1,4 @@
-//! Password hashes as files hold them: Argon2id, and the two of Mosquitto.
+//! Password hashes as files and databases hold them: Argon2id, the two of Mosquitto, and bcrypt.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, NO_PAD, STANDARD};
 use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::random;
 use crate::workers::Scratch;
@@ -24,6 +25,18 @@ pub const ARGON2_PASSES_MAX: u32 = 64;
 pub const ARGON2_LANES_MAX: u32 = 64;
 /// Iterations that one PBKDF2 hash may ask for: a few seconds. A file that asks for more is refused.
 pub const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
+
+/// Cost that one bcrypt hash may ask for, the exponent of its rounds: a few seconds. One that asks for more is refused.
+pub const BCRYPT_COST_MAX: u32 = 15;
+
+/// The least cost that there is.
+const BCRYPT_COST_MIN: u32 = 4;
+/// Bytes of a bcrypt salt, and letters that it is written with.
+const BCRYPT_SALT: (usize, usize) = (16, 22);
+/// Bytes of a bcrypt hash.
+const BCRYPT_HASH_BYTES: usize = 23;
+/// Bytes of a password that bcrypt looks at, the zero at its end included.
+const BCRYPT_PASSWORD_BYTES: usize = 72;
 
 /// Bytes of a salt in a file.
 const SALT_BYTES: std::ops::RangeInclusive<usize> = 1..=128;
@@ -43,6 +56,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+/// bcrypt has letters of its own, and does not say what their last bits are.
+const BASE64_BCRYPT: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::BCRYPT, NO_PAD.with_decode_allow_trailing_bits(true));
 const BASE64_UNPADDED: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, NO_PAD);
 
 /// What is kept of a password.
@@ -52,6 +68,7 @@ const BASE64_UNPADDED: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::S
 /// | `$argon2id$v=19$m=KIB,t=PASSES,p=LANES$SALT$HASH` | Argon2id, which is what [`PasswordHash::make`] makes |
 /// | `$6$SALT$HASH` | SHA-512 of password and salt, as Mosquitto 1 wrote it: too fast, read for the sake of what is there |
 /// | `$7$ITERATIONS$SALT$HASH` | PBKDF2 with HMAC-SHA-512, as Mosquitto 2 writes it |
+/// | `$2b$COST$SALTHASH`, `$2a$..`, `$2y$..` | bcrypt, which looks at the first 72 bytes of a password |
 /// | `*` | none: nobody comes in by a password |
 ///
 /// `Display` writes what `FromStr` reads. `Debug` shows the kind alone.
@@ -73,6 +90,7 @@ enum Kind {
     Argon2id { params: Params, salt: Box<[u8]>, hash: Box<[u8]> },
     Sha512 { salt: Box<[u8]>, hash: [u8; SHA512_BYTES] },
     Pbkdf2Sha512 { iterations: u32, salt: Box<[u8]>, hash: [u8; SHA512_BYTES] },
+    Bcrypt { version: char, cost: u32, salt: [u8; BCRYPT_SALT.0], hash: [u8; BCRYPT_HASH_BYTES] },
     Locked,
 }
 
@@ -81,7 +99,7 @@ enum Kind {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidHash {
     /// It begins like none that is known.
-    #[error("is no password hash: it must begin with $argon2id$, $6$ or $7$, or be *")]
+    #[error("is no password hash: it must begin with $argon2id$, $6$, $7$ or $2b$, or be *")]
     Unknown,
     /// It has not the parts that its beginning promises.
     #[error("is not complete")]
@@ -156,6 +174,18 @@ impl PasswordHash {
                 pbkdf2::pbkdf2_hmac::<Sha512>(password, salt, *iterations, &mut computed);
                 computed.ct_eq(hash).into()
             }
+            Kind::Bcrypt { cost, salt, hash, .. } => {
+                // As the original has it: up to 72 bytes, with a zero at the end.
+                let mut bytes = Zeroizing::new(Vec::with_capacity(password.len() + 1));
+                bytes.extend_from_slice(password);
+                bytes.push(0);
+                bytes.truncate(BCRYPT_PASSWORD_BYTES);
+                let computed = bcrypt::bcrypt(*cost, *salt, &bytes);
+                // Its last byte was never written anywhere.
+                computed
+                    .get(..BCRYPT_HASH_BYTES)
+                    .is_some_and(|computed| computed.ct_eq(hash).into())
+            }
             Kind::Locked => false,
         }
     }
@@ -223,6 +253,21 @@ impl FromStr for PasswordHash {
                 }
                 Kind::Pbkdf2Sha512 { iterations, salt: salt(part()?)?, hash: sha512(part()?)? }
             }
+            version @ ("2a" | "2b" | "2y") => {
+                let cost = part()?;
+                let letters = part()?;
+                let (salt, hash) =
+                    letters.split_at_checked(BCRYPT_SALT.1).ok_or(InvalidHash::Incomplete)?;
+                let cost = number(cost).ok().filter(|_| cost.len() == 2);
+                let costs = BCRYPT_COST_MIN..=BCRYPT_COST_MAX;
+                let cost = cost.filter(|cost| costs.contains(cost));
+                Kind::Bcrypt {
+                    version: version.chars().last().unwrap_or('b'),
+                    cost: cost.ok_or(InvalidHash::Parameters)?,
+                    salt: bcrypt_part(salt)?,
+                    hash: bcrypt_part(hash)?,
+                }
+            }
             _ => return Err(InvalidHash::Unknown),
         };
         if parts.next().is_some() { Err(InvalidHash::Incomplete) } else { Ok(Self(kind)) }
@@ -263,6 +308,11 @@ fn salt(text: &str) -> Result<Box<[u8]>, InvalidHash> {
     if SALT_BYTES.contains(&salt.len()) { Ok(salt.into()) } else { Err(InvalidHash::Base64) }
 }
 
+fn bcrypt_part<const N: usize>(text: &str) -> Result<[u8; N], InvalidHash> {
+    let bytes = BASE64_BCRYPT.decode(text).map_err(|_| InvalidHash::Base64)?;
+    bytes.try_into().map_err(|_| InvalidHash::Base64)
+}
+
 fn sha512(text: &str) -> Result<[u8; SHA512_BYTES], InvalidHash> {
     decode(text)?.try_into().map_err(|_| InvalidHash::Base64)
 }
@@ -281,6 +331,10 @@ impl fmt::Display for PasswordHash {
             Kind::Pbkdf2Sha512 { iterations, salt, hash } => {
                 write!(f, "$7${iterations}${}${}", STANDARD.encode(salt), STANDARD.encode(hash))
             }
+            Kind::Bcrypt { version, cost, salt, hash } => {
+                let (salt, hash) = (BASE64_BCRYPT.encode(salt), BASE64_BCRYPT.encode(hash));
+                write!(f, "$2{version}${cost:02}${salt}{hash}")
+            }
             Kind::Locked => f.write_str("*"),
         }
     }
@@ -292,6 +346,7 @@ impl fmt::Debug for PasswordHash {
             Kind::Argon2id { .. } => "PasswordHash(argon2id)",
             Kind::Sha512 { .. } => "PasswordHash(sha512)",
             Kind::Pbkdf2Sha512 { .. } => "PasswordHash(pbkdf2-sha512)",
+            Kind::Bcrypt { .. } => "PasswordHash(bcrypt)",
             Kind::Locked => "PasswordHash(none)",
         })
     }
@@ -329,17 +384,30 @@ mod tests {
         ),
     ];
 
+    /// Written by `crypt(3)` of Debian's libxcrypt 4.4.
+    const BCRYPT: [(&str, &str); 3] = [
+        ("correct horse", "$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"),
+        ("пароль", "$2y$04$......................ZyU.8W1HLXcxB/B3PMsDtCb.NMFo30S"),
+        (
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "$2a$04$......................SZFhVdUK5wGKY4lx/QrgUMHG0XsWjbi",
+        ),
+    ];
+
     fn fits(hash: &PasswordHash, password: &str) -> bool {
         hash.verify(password.as_bytes(), &mut Scratch::default())
     }
 
     #[test]
     fn what_others_wrote_is_read_and_written_as_it_was() {
-        for (password, text) in MOSQUITTO.into_iter().chain(ARGON2) {
+        for (password, text) in MOSQUITTO.into_iter().chain(ARGON2).chain(BCRYPT) {
             let hash: PasswordHash = text.parse().expect(text);
             assert_eq!(hash.to_string(), text);
             assert!(fits(&hash, password), "{text}");
-            for wrong in ["", "x", &format!("{password} "), &password.to_uppercase()] {
+            let longer = format!("{password} ");
+            // bcrypt does not see the 73rd byte.
+            let longer = if password.len() == 72 { "y" } else { &longer };
+            for wrong in ["", "x", longer, &password.to_uppercase()] {
                 assert!(!fits(&hash, wrong), "{text} {wrong:?}");
             }
         }
@@ -397,6 +465,14 @@ mod tests {
             ("$argon2id$v=19$m=4096,t=1,p=65$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA", Parameters),
             ("$argon2id$v=19$m=8,t=1,p=1$c2FsdA$AAAAAAAAAAAAAAAAAAAAAA", Base64),
             ("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$AAAA", Base64),
+            ("$2x$04$......................ZyU.8W1HLXcxB/B3PMsDtCb.NMFo30S", Unknown),
+            ("$2b$03$......................ZyU.8W1HLXcxB/B3PMsDtCb.NMFo30S", Parameters),
+            ("$2b$16$......................ZyU.8W1HLXcxB/B3PMsDtCb.NMFo30S", Parameters),
+            ("$2b$4$......................ZyU.8W1HLXcxB/B3PMsDtCb.NMFo30S", Parameters),
+            ("$2b$04$......................ZyU.8W1HLXcxB/B3PMsDtCb.NMFo30", Base64),
+            ("$2b$04$......................ZyU.8W1HLXcxB/B3PMsDtCb.NMFo30SS", Base64),
+            ("$2b$04$.....................+ZyU.8W1HLXcxB/B3PMsDtCb.NMFo30S", Base64),
+            ("$2b$04$........", Incomplete),
         ];
         for (text, expected) in cases {
             assert_eq!(text.parse::<PasswordHash>(), Err(expected), "{text}");

@@ -7,6 +7,8 @@
 //! * [`PasswordFile`]: a file of users with Argon2id hashes and SCRAM verifiers; Mosquitto's password files as they are.
 //! * [`PeerRule`]: who a client is by its certificate, the owner of its process, or what a proxy said.
 //! * `jwt` and `http`, behind features of these names: tokens, and a service that is asked over HTTP.
+//! * [`lookup`]: databases and directories that are asked about users, one's own included; behind features of their names
+//!   PostgreSQL, MySQL and SQLite (`sql`), Redis (`redis`) and LDAP (`ldap`).
 //! * [`Workers`]: the threads that compute hashes, with a bounded and fair line before them.
 //! * [`Throttle`]: a [`LoginGuard`](dunlin_broker::LoginGuard) that makes who fails too often wait.
 //! * [`Audit`]: a guard that logs who came in and who did not.
@@ -57,10 +59,13 @@
 //! | [`WorkersOptions::waiting_per_address_max`] | refused: Server busy | [`WorkersCounts::refused_address`] |
 //! | [`CacheOptions::entries_max`] | the oldest is forgotten | |
 //! | [`ThrottleRules`] | refused: Connection rate exceeded | [`Throttle::refused`] |
+//! | [`LookupOptions::waiting_max`](lookup::LookupOptions::waiting_max), [`LookupOptions::timeout`](lookup::LookupOptions::timeout) | a failure of the source | [`Lookup::failed`](lookup::Lookup::failed) |
+//! | [`LookupOptions::cache_entries_max`](lookup::LookupOptions::cache_entries_max) | the oldest is forgotten | [`Lookup::forgotten`](lookup::Lookup::forgotten) |
 //! | [`LoginThrottle::ENTRIES_MAX`](dunlin_access::LoginThrottle::ENTRIES_MAX) | the earlier ones are forgotten | |
 //! | [`PASSWORD_BYTES_MAX`] | it is a wrong password | |
 //! | [`USERS_MAX`], [`LINE_BYTES_MAX`], [`FILE_BYTES_MAX`] and such | the file is refused with its line | |
 
+mod answers;
 mod audit;
 mod cache;
 mod hash;
@@ -68,14 +73,25 @@ mod hash;
 pub mod http;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+#[cfg(feature = "ldap")]
+pub mod ldap;
+pub mod lookup;
 mod mac;
+mod on_failure;
 mod origin;
 mod password_file;
 mod peer_rule;
 mod random;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod scram;
 mod secret;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+pub mod sql;
 mod throttle;
+#[cfg(any(feature = "http", feature = "ldap"))]
+mod trust;
+mod turns;
 mod user;
 mod users;
 mod workers;
@@ -84,9 +100,10 @@ pub use audit::{Audit, EVENTS as AUDIT_EVENTS, TARGET as AUDIT_TARGET};
 pub use cache::CacheOptions;
 pub use dunlin_access::{Rate, ThrottleRules};
 pub use hash::{
-    ARGON2_LANES_MAX, ARGON2_MEMORY_KIB_MAX, ARGON2_PASSES_MAX, CannotHash, InvalidHash,
-    PASSWORD_BYTES_MAX, PBKDF2_ITERATIONS_MAX, PasswordHash,
+    ARGON2_LANES_MAX, ARGON2_MEMORY_KIB_MAX, ARGON2_PASSES_MAX, BCRYPT_COST_MAX, CannotHash,
+    InvalidHash, PASSWORD_BYTES_MAX, PBKDF2_ITERATIONS_MAX, PasswordHash,
 };
+pub use on_failure::OnFailure;
 pub use origin::Origin;
 pub use password_file::{PasswordFile, PasswordFileOptions};
 pub use peer_rule::{InvalidPeerRule, PEER_STARS_MAX, PeerField, PeerRule};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -12,11 +12,12 @@ use dunlin_broker::{
     AuthRequest, Authenticator, BoxFuture, Decision, Identity, ReasonCode, Step, Version,
 };
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use super::answer::{self, Accepted, Answer};
-use super::cache::{Cache, Fingerprint};
 use super::client::{HttpClient, HttpConfig, HttpConfigError, HttpError, Url};
+use crate::answers::{Answers, Fingerprint};
+use crate::on_failure::OnFailure;
+use crate::turns::{Crowded, Turns};
 
 /// From one line in the log about a service that fails to the next.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -75,19 +76,6 @@ impl Default for CalloutCacheConfig {
             refused_for: Duration::from_secs(5),
         }
     }
-}
-
-/// What becomes of a client that the service was to judge and did not.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum OnFailure {
-    /// It is refused (0x88): nobody comes in by this step while the service fails.
-    #[default]
-    Refuse,
-    /// The next step is asked. Where there is none, the client is refused.
-    PassOn,
-    /// It comes in under the User Name that it gives, unproven, without tenant, roles and attributes; without a User Name as
-    /// an anonymous client. For installations to which it is worse that nobody is let in.
-    Accept,
 }
 
 /// Why there was no answer.
@@ -159,11 +147,9 @@ struct Question<'a> {
 pub struct HttpAuthenticator {
     url: Url,
     client: HttpClient,
-    turns: Semaphore,
-    waiting: AtomicUsize,
-    waiting_max: usize,
+    turns: Turns,
     on_failure: OnFailure,
-    cache: Cache<Known>,
+    cache: Answers<Known>,
     cache_config: CalloutCacheConfig,
     failures: [AtomicU64; CalloutFailure::ALL.len()],
     logged: Mutex<Option<Instant>>,
@@ -187,11 +173,9 @@ impl HttpAuthenticator {
         Ok(Self {
             client: HttpClient::new(&config.http)?,
             url: config.url,
-            turns: Semaphore::new(config.questions_max.clamp(1, Semaphore::MAX_PERMITS)),
-            waiting: AtomicUsize::new(0),
-            waiting_max: config.waiting_max,
+            turns: Turns::new(config.questions_max, config.waiting_max),
             on_failure: config.on_failure,
-            cache: Cache::new(config.cache.entries_max),
+            cache: Answers::new(config.cache.entries_max),
             cache_config: config.cache,
             failures: Default::default(),
             logged: Mutex::new(None),
@@ -217,7 +201,7 @@ impl HttpAuthenticator {
 
     /// What holds of this question; `named` is the User Name that the client gives.
     async fn decide(&self, question: Bytes, named: Option<&str>) -> Decision {
-        let fingerprint = self.cache.fingerprint(&question);
+        let fingerprint = self.cache.fingerprint(&[&question]);
         let known = fingerprint.as_ref().and_then(|kept| self.cache.find(kept, Instant::now()));
         let known = match known {
             Some(known) => Ok(known),
@@ -229,16 +213,7 @@ impl HttpAuthenticator {
             Ok(Known::PassOn) => Decision::PassOn,
             Err((failure, words)) => {
                 self.note(failure, &words);
-                match (self.on_failure, named) {
-                    (OnFailure::Refuse, _) => Decision::Refuse(ReasonCode::ServerUnavailable),
-                    (OnFailure::PassOn, _) => Decision::PassOn,
-                    (OnFailure::Accept, Some(name)) => {
-                        Decision::Accept { identity: Identity::named(name), data: None }
-                    }
-                    (OnFailure::Accept, None) => {
-                        Decision::Accept { identity: Identity::anonymous(), data: None }
-                    }
-                }
+                self.on_failure.decision(named)
             }
         }
     }
@@ -274,7 +249,8 @@ impl HttpAuthenticator {
     async fn answer(&self, question: Bytes) -> Result<Bytes, (CalloutFailure, String)> {
         let timeout = self.client.timeout();
         let asked = async {
-            let _turn = self.turn().await?;
+            let crowded = |crowded: Crowded| (CalloutFailure::Crowded, crowded.to_string());
+            let _turn = self.turns.take().await.map_err(crowded)?;
             self.client.post_json(&self.url, question).await.map_err(|error| {
                 let failure = match error {
                     HttpError::Timeout(_) => CalloutFailure::Timeout,
@@ -289,20 +265,6 @@ impl HttpAuthenticator {
         tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| {
             Err((CalloutFailure::Timeout, HttpError::Timeout(timeout).to_string()))
         })
-    }
-
-    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, (CalloutFailure, String)> {
-        if let Ok(turn) = self.turns.try_acquire() {
-            return Ok(turn);
-        }
-        let waiting = Waiting::begin(&self.waiting);
-        if waiting.before >= self.waiting_max {
-            let words = format!("{} clients wait for their turn already", self.waiting_max);
-            return Err((CalloutFailure::Crowded, words));
-        }
-        // The semaphore is never closed.
-        let closed = |_| (CalloutFailure::Broken, "the broker ends".to_owned());
-        self.turns.acquire().await.map_err(closed)
     }
 
     /// Counts a failure, and says so when failures begin and once a minute after that.
@@ -343,24 +305,6 @@ impl Authenticator for HttpAuthenticator {
 impl fmt::Debug for HttpAuthenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpAuthenticator").field("url", &self.url).finish_non_exhaustive()
-    }
-}
-
-/// A client that waits for its turn, counted as long as it does, given up or not.
-struct Waiting<'a> {
-    count: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        Self { count, before: count.fetch_add(1, Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,7 +4,7 @@
 //! service of the installation's own, and each of these would make it somebody else's choice whom the broker believes.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +16,10 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls::ClientConfig;
 
 use crate::Secret;
+use crate::trust::{self, NoCertificates};
 
 /// Bytes of the head of an answer. A longer one is refused.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -164,7 +163,7 @@ impl HttpClient {
             rustls::crypto::aws_lc_rs::default_provider(),
         ))
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(config.ca_file.as_deref())?)
+        .with_root_certificates(trust::roots(config.ca_file.as_deref()).map_err(untrusted)?)
         .with_no_client_auth();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -240,6 +239,10 @@ impl HttpClient {
     }
 }
 
+fn untrusted(NoCertificates { path, reason }: NoCertificates) -> HttpConfigError {
+    HttpConfigError::CaFile { path, reason }
+}
+
 impl fmt::Debug for HttpClient {
     /// Leaves out the headers, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -253,28 +256,6 @@ fn header((name, value): &(String, Secret)) -> Result<(HeaderName, HeaderValue),
     let mut value = HeaderValue::from_bytes(value.expose()).map_err(|_| refused())?;
     value.set_sensitive(true);
     Ok((parsed, value))
-}
-
-/// Those who may vouch for a service.
-fn roots(file: Option<&Path>) -> Result<RootCertStore, HttpConfigError> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = file else {
-        // Where the system has none, no service can be asked by https, and each question says so; a file that cannot be
-        // read beside others that can is no reason to ask nobody.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let refused = |reason: String| HttpConfigError::CaFile { path: path.to_owned(), reason };
-    let certificates =
-        CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| refused(error.to_string()))?;
-        roots.add(certificate).map_err(|error| refused(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(refused("it holds no block \"CERTIFICATE\"".to_owned()));
-    }
-    Ok(roots)
 }
 
 /// An error with what caused it, which the outermost does not say.

@@ -1,4 +1,4 @@
-//! What the service said not long ago, so that a client that comes back at once costs no question.
+//! What was answered not long ago, so that a client that comes back at once costs no question.
 //!
 //! Nothing in it can be read back: what was asked, the password with it, is kept as an HMAC under a key that was made at the
 //! start and is nowhere else.
@@ -7,20 +7,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::hmac;
-use aws_lc_rs::rand::SystemRandom;
+use crate::mac::{SHA256_BYTES, hmac_of_parts};
+use crate::random;
 
 /// What a question is kept by.
-pub(super) type Fingerprint = [u8; 32];
+pub(crate) type Fingerprint = [u8; SHA256_BYTES];
 
-#[derive(Debug)]
-pub(super) struct Cache<T> {
-    key: Option<hmac::Key>,
+pub(crate) struct Answers<T> {
+    key: Option<[u8; SHA256_BYTES]>,
     entries_max: usize,
     kept: Mutex<Kept<T>>,
 }
 
-#[derive(Debug)]
 struct Kept<T> {
     entries: HashMap<Fingerprint, (T, Instant, u64)>,
     /// In the order in which they came, each with its number: one that was replaced meanwhile has another.
@@ -29,27 +27,27 @@ struct Kept<T> {
     given_up: u64,
 }
 
-impl<T: Clone> Cache<T> {
-    /// A cache of this many answers; the oldest goes when another comes. With 0, or without a source of randomness for its
+impl<T: Clone> Answers<T> {
+    /// Room for this many answers; the oldest goes when another comes. With 0, or without a source of randomness for its
     /// key, it keeps nothing.
-    pub(super) fn new(entries_max: usize) -> Self {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
+    pub(crate) fn new(entries_max: usize) -> Self {
+        let key = random::bytes().ok();
         let kept = Kept { entries: HashMap::new(), order: VecDeque::new(), next: 0, given_up: 0 };
         Self { key: key.filter(|_| entries_max > 0), entries_max, kept: Mutex::new(kept) }
     }
 
     /// What this question is kept by; none if nothing is kept.
-    pub(super) fn fingerprint(&self, question: &[u8]) -> Option<Fingerprint> {
-        hmac::sign(self.key.as_ref()?, question).as_ref().try_into().ok()
+    pub(crate) fn fingerprint(&self, question: &[&[u8]]) -> Option<Fingerprint> {
+        Some(hmac_of_parts(self.key.as_ref()?, question))
     }
 
-    pub(super) fn find(&self, question: &Fingerprint, now: Instant) -> Option<T> {
+    pub(crate) fn find(&self, question: &Fingerprint, now: Instant) -> Option<T> {
         let kept = self.kept();
         let (answer, until, _) = kept.entries.get(question)?;
         (*until > now).then(|| answer.clone())
     }
 
-    pub(super) fn keep(&self, question: Fingerprint, answer: T, time: Duration, now: Instant) {
+    pub(crate) fn keep(&self, question: Fingerprint, answer: T, time: Duration, now: Instant) {
         let Some(until) = now.checked_add(time).filter(|until| *until > now) else { return };
         let mut kept = self.kept();
         let number = kept.next;
@@ -62,14 +60,14 @@ impl<T: Clone> Cache<T> {
     }
 
     /// Forgets everything.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut kept = self.kept();
         kept.entries = HashMap::new();
         kept.order = VecDeque::new();
     }
 
     /// How many answers had to go before their time because others came.
-    pub(super) fn given_up(&self) -> u64 {
+    pub(crate) fn given_up(&self) -> u64 {
         self.kept().given_up
     }
 
@@ -99,9 +97,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_for_its_time_and_for_its_question_only() {
-        let (cache, now) = (Cache::new(2), Instant::now());
+        let (cache, now) = (Answers::new(2), Instant::now());
         let [one, other] =
-            [&b"one"[..], b"other"].map(|question| cache.fingerprint(question).expect("a key"));
+            [&b"one"[..], b"other"].map(|question| cache.fingerprint(&[question]).expect("a key"));
         cache.keep(one, 1, TIME, now);
         assert_eq!(cache.find(&one, now), Some(1));
         assert_eq!(cache.find(&other, now), None);
@@ -116,8 +114,8 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_when_there_are_too_many() {
-        let (cache, now) = (Cache::new(3), Instant::now());
-        let questions: Vec<_> = (0..5_u8).filter_map(|one| cache.fingerprint(&[one])).collect();
+        let (cache, now) = (Answers::new(3), Instant::now());
+        let questions: Vec<_> = (0..5_u8).filter_map(|one| cache.fingerprint(&[&[one]])).collect();
         for (number, question) in questions.iter().enumerate() {
             cache.keep(*question, number, TIME, now);
         }
@@ -129,8 +127,8 @@ mod tests {
 
     #[test]
     fn one_question_asked_again_and_again_takes_bounded_room() {
-        let (cache, now) = (Cache::new(3), Instant::now());
-        let question = cache.fingerprint(b"one").expect("a key");
+        let (cache, now) = (Answers::new(3), Instant::now());
+        let question = cache.fingerprint(&[b"one"]).expect("a key");
         for number in 0..100 {
             cache.keep(question, number, TIME, now);
         }
@@ -141,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_of_no_size_keeps_nothing() {
-        assert_eq!(Cache::<u8>::new(0).fingerprint(b"one"), None);
+    fn where_there_is_no_room_nothing_is_kept() {
+        assert_eq!(Answers::<u8>::new(0).fingerprint(&[b"one"]), None);
     }
 }
