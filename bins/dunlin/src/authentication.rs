@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_auth::jwt::JwtAuthenticator;
+use dunlin_auth::lookup::LookupOptions;
 use dunlin_auth::{
     Audit, CacheOptions, PasswordFile, PasswordFileOptions, PeerField, PeerRule, Rate, Throttle,
     ThrottleRules, Workers, WorkersOptions,
@@ -15,6 +16,7 @@ use dunlin_broker::{Authenticator, Builder, ListenerConfig};
 
 use crate::configuration::Configuration;
 use crate::failure::Failure;
+use crate::lookup_login::{self, LdapSettings, Opened, RedisSettings, SqlSettings, SqliteSettings};
 use crate::problem::{Origin, Problem};
 use crate::service_login::{self, HttpSettings};
 use crate::token_login::{self, JwtSettings};
@@ -38,6 +40,16 @@ pub(crate) enum AuthKind {
     Jwt,
     /// A service that is asked.
     Http,
+    /// A PostgreSQL database.
+    Postgres,
+    /// A MySQL or MariaDB database.
+    MySql,
+    /// A file of SQLite.
+    Sqlite,
+    /// A Redis server.
+    Redis,
+    /// A directory.
+    Ldap,
 }
 
 /// The settings of every kind; a section says those of its own.
@@ -49,6 +61,12 @@ pub(crate) struct AuthSettings {
     pub(crate) peer: PeerSettings,
     pub(crate) jwt: JwtSettings,
     pub(crate) http: HttpSettings,
+    pub(crate) sql: SqlSettings,
+    pub(crate) sqlite: SqliteSettings,
+    pub(crate) redis: RedisSettings,
+    pub(crate) ldap: LdapSettings,
+    /// What holds for databases and directories of every kind.
+    pub(crate) lookup: LookupOptions,
 }
 
 /// What a section about a file of users says.
@@ -180,7 +198,7 @@ pub(crate) struct Authentication {
     steps: Vec<(String, Arc<dyn Authenticator>)>,
     files: BTreeMap<String, Arc<PasswordFile>>,
     tokens: Vec<Arc<JwtAuthenticator>>,
-    /// Sections whose service is told passwords that can be read on their way.
+    /// Sections that ask another machine in a way in which passwords or their hashes can be read.
     exposed: Vec<String>,
     throttle: Option<Throttle>,
 }
@@ -235,6 +253,17 @@ impl Authentication {
                 }
                 service_login::open(&settings.http)?
             }
+            AuthKind::Postgres
+            | AuthKind::MySql
+            | AuthKind::Sqlite
+            | AuthKind::Redis
+            | AuthKind::Ldap => {
+                let Opened { step, is_exposed } = lookup_login::open(*kind, settings, workers)?;
+                if is_exposed {
+                    self.exposed.push(name.clone());
+                }
+                step
+            }
         };
         self.steps.push((name.clone(), step));
         Ok(())
@@ -275,7 +304,8 @@ impl Authentication {
             tracing::warn!(
                 event = "passwords_exposed",
                 section,
-                "the service of this section is asked without TLS: passwords can be read on their way to it"
+                "what this section asks is on another machine, and no TLS proves and hides that: passwords, or what is kept \
+                 of them, can be read on their way"
             );
         }
         for (name, step) in self.steps {

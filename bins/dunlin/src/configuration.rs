@@ -325,7 +325,7 @@ impl Assembly {
         let (general, special): (Vec<_>, Vec<_>) = assignments
             .iter()
             .partition(|each| AUTH.iter().any(|setting| setting.key == each.path));
-        self.set_auth(&mut settings, &name, AUTH, &general);
+        self.set_auth(&mut settings, &name, &AUTH.iter().collect::<Vec<_>>(), &general);
         let said = settings.kind.or_else(|| <Word as Notation<_>>::read(&name));
         let found = said.and_then(|said| KINDS.iter().find(|kind| kind.kind == said));
         let Some(found) = found else {
@@ -338,7 +338,7 @@ impl Assembly {
             return None;
         };
         settings.kind = Some(found.kind);
-        self.set_auth(&mut settings, &name, found.settings, &special);
+        self.set_auth(&mut settings, &name, &found.all().collect::<Vec<_>>(), &special);
         Some(AuthSection { name, kind: found.kind, settings })
     }
 
@@ -346,13 +346,13 @@ impl Assembly {
         &mut self,
         settings: &mut AuthSettings,
         name: &str,
-        known: &[Setting<AuthSettings>],
+        known: &[&'static Setting<AuthSettings>],
         assignments: &[&Assignment],
     ) {
         for assignment in assignments {
             let path = format!("auth.{name}.{}", assignment.path);
             let Some(setting) = known.iter().find(|setting| setting.key == assignment.path) else {
-                let keys = known.iter().chain(AUTH).map(|setting| setting.key);
+                let keys = known.iter().copied().chain(AUTH).map(|setting| setting.key);
                 let advice = nearest(&assignment.path, keys).map_or_else(
                     || "`dunlin config --defaults` shows every key".to_owned(),
                     |near| format!("did you mean `{near}`?"),

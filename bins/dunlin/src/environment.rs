@@ -6,7 +6,7 @@ use dunlin_access::nearest;
 
 use crate::configuration::{Assignment, Listen};
 use crate::problem::{Origin, Problem};
-use crate::settings::{AUTH, KINDS, LISTENER, SECTIONS};
+use crate::settings::{AUTH, KINDS, KindSettings, LISTENER, SECTIONS};
 
 const PREFIX: &str = "DUNLIN_";
 
@@ -110,7 +110,7 @@ fn path_of(name: &str) -> Option<String> {
     if let Some(rest) = name.strip_prefix("LISTENERS_") {
         return named_path("listeners", rest, LISTENER.iter().map(|setting| setting.key));
     }
-    let of_kinds = KINDS.iter().flat_map(|kind| kind.settings);
+    let of_kinds = KINDS.iter().flat_map(KindSettings::all);
     let keys = AUTH.iter().chain(of_kinds).map(|setting| setting.key);
     named_path("auth", name.strip_prefix("AUTH_")?, keys)
 }

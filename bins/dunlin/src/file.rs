@@ -261,6 +261,7 @@ fn auth(section: &AuthSection) -> String {
         let settings = AuthSettings { kind: Some(section.kind), ..section.settings.clone() };
         write_settings(&mut out, AUTH, &settings);
         write_settings(&mut out, kind.settings, &settings);
+        write_settings(&mut out, kind.shared, &settings);
     }
     out
 }

@@ -13,6 +13,7 @@ mod environment;
 mod failure;
 mod file;
 mod import;
+mod lookup_login;
 mod notation;
 mod problem;
 mod reload;

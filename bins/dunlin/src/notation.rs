@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use dunlin_auth::http::OnFailure;
-use dunlin_auth::{PeerField, SecretSource};
+use dunlin_auth::lookup::UnknownUser;
+use dunlin_auth::{OnFailure, PeerField, SecretSource};
 use dunlin_broker::config::{
     AcceptedVersions, AllowedOrigins, ClientCertificates, Durability, Endpoint, IpRange, Origin,
     Overflow, Protocol, StoreFull, SysPublish, TlsVersion, TopicFilter,
@@ -288,8 +288,17 @@ impl Words for NoTenant {
 }
 
 impl Words for AuthKind {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("file", Self::File), ("peer", Self::Peer), ("jwt", Self::Jwt), ("http", Self::Http)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("file", Self::File),
+        ("peer", Self::Peer),
+        ("jwt", Self::Jwt),
+        ("http", Self::Http),
+        ("postgres", Self::Postgres),
+        ("mysql", Self::MySql),
+        ("sqlite", Self::Sqlite),
+        ("redis", Self::Redis),
+        ("ldap", Self::Ldap),
+    ];
 }
 
 impl Words for PeerField {
@@ -299,6 +308,11 @@ impl Words for PeerField {
 impl Words for OnFailure {
     const WORDS: &'static [(&'static str, Self)] =
         &[("refuse", Self::Refuse), ("pass_on", Self::PassOn), ("accept", Self::Accept)];
+}
+
+impl Words for UnknownUser {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("pass_on", Self::PassOn), ("refuse", Self::Refuse)];
 }
 
 impl Words for SysPublish {

@@ -189,7 +189,8 @@ const AUDIT: &[Setting<Configuration>] = settings! { |all: Configuration| all.au
 
 /// What every section `[auth.NAME]` may hold, whatever its kind.
 pub(crate) const AUTH: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth;
-    /// How clients are known: "file", "peer", "jwt" or "http". Left out, the section's name says it.
+    /// How clients are known: "file", "peer", "jwt", "http", "postgres", "mysql", "sqlite", "redis" or "ldap". Left out, the
+    /// section's name says it.
     kind: Needed<Word>,
 };
 
@@ -199,6 +200,15 @@ pub(crate) struct KindSettings {
     /// One or more lines, each with a blank before it.
     pub(crate) about: &'static str,
     pub(crate) settings: &'static [Setting<AuthSettings>],
+    /// Settings that several kinds have.
+    pub(crate) shared: &'static [Setting<AuthSettings>],
+}
+
+impl KindSettings {
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static Setting<AuthSettings>> + use<> {
+        self.settings.iter().chain(self.shared)
+    }
 }
 
 /// The kinds of sections `[auth.NAME]`.
@@ -207,21 +217,55 @@ pub(crate) const KINDS: &[KindSettings] = &[
         kind: AuthKind::File,
         about: " A file of users, made by `dunlin user`, or a password file of Mosquitto.\n",
         settings: AUTH_FILE,
+        shared: &[],
     },
     KindSettings {
         kind: AuthKind::Peer,
         about: " The client's certificate, the owner of its process behind a Unix socket, or what a proxy said.\n",
         settings: AUTH_PEER,
+        shared: &[],
     },
     KindSettings {
         kind: AuthKind::Jwt,
         about: " JSON Web Tokens: who issued one says who its bearer is. docs/AUTHENTICATION.md.\n",
         settings: AUTH_JWT,
+        shared: &[],
     },
     KindSettings {
         kind: AuthKind::Http,
         about: " A service that is asked over HTTP about each login. docs/AUTHENTICATION.md.\n",
         settings: AUTH_HTTP,
+        shared: &[],
+    },
+    KindSettings {
+        kind: AuthKind::Postgres,
+        about: " A PostgreSQL database that is asked about each login. docs/AUTHENTICATION.md.\n",
+        settings: AUTH_SQL,
+        shared: AUTH_LOOKUP,
+    },
+    KindSettings {
+        kind: AuthKind::MySql,
+        about: " A MySQL or MariaDB database that is asked about each login. docs/AUTHENTICATION.md.\n",
+        settings: AUTH_SQL,
+        shared: AUTH_LOOKUP,
+    },
+    KindSettings {
+        kind: AuthKind::Sqlite,
+        about: " A file of SQLite that is asked about each login. docs/AUTHENTICATION.md.\n",
+        settings: AUTH_SQLITE,
+        shared: AUTH_LOOKUP,
+    },
+    KindSettings {
+        kind: AuthKind::Redis,
+        about: " A Redis server that is asked about each login. docs/AUTHENTICATION.md.\n",
+        settings: AUTH_REDIS,
+        shared: AUTH_LOOKUP,
+    },
+    KindSettings {
+        kind: AuthKind::Ldap,
+        about: " A directory that is asked by LDAP about each login. docs/AUTHENTICATION.md.\n",
+        settings: AUTH_LDAP,
+        shared: AUTH_LOOKUP,
     },
 ];
 
@@ -345,6 +389,93 @@ const TENANTS: &[Setting<Configuration>] = settings! { |all: Configuration| all.
     otherwise: Word,
     /// Tenants beside "default". A client of one more is refused. Those that a client once came into stay, over restarts too.
     tenants_max: Count,
+};
+
+const AUTH_SQL: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.sql;
+    /// The database's address, such as "postgres://dunlin@db.example/users?sslmode=verify-full" or
+    /// "mysql://dunlin@db.example/users?ssl-mode=VERIFY_IDENTITY". It may hold a password, and so counts as a secret.
+    url: Needed<Hidden>,
+    /// The password for the database. "none": the address has it, or there is none.
+    password: OrNone<Hidden>,
+    /// Who a client is: a query with {username}, and with {clientId}, {address} and {listener} if need be, which become bound
+    /// parameters. Its columns are password_hash, user_name, tenant, roles, and any other one as an attribute.
+    query: Needed<FreeText>,
+};
+
+const AUTH_SQLITE: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.sqlite;
+    /// The file of the database. It is only read.
+    path: Needed<FilePath>,
+    /// Who a client is, as for the other databases.
+    query: Needed<FreeText>,
+};
+
+const AUTH_REDIS: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.redis;
+    /// The server's address, such as "rediss://dunlin@redis.example/0". It may hold a password, and so counts as a secret.
+    url: Needed<Hidden>,
+    /// The password for the server. "none": the address has it, or there is none.
+    password: OrNone<Hidden>,
+    /// Certificates (PEM) of who may vouch for the server. "none": those of the system.
+    ca_file: OrNone<FilePath>,
+    /// The key of a user, with {username}. It is a hash with the fields password_hash, user_name, tenant and roles.
+    key: FreeText,
+    /// Further fields that rules can use: "site" as {claims.site}.
+    attributes: NameList,
+};
+
+const AUTH_LDAP: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.ldap;
+    /// The directory's address: "ldaps://HOST", "ldap://HOST" or "ldapi://%2FPATH".
+    url: Needed<FreeText>,
+    /// Begins TLS on a connection to ldap:// before anything is said.
+    starttls: Switch,
+    /// Certificates (PEM) of who may vouch for the directory. "none": those of the system.
+    ca_file: OrNone<FilePath>,
+    /// The name of a user's entry, such as "uid={username},ou=people,dc=example". "none": it is searched for.
+    user_dn: OrNone<FreeText>,
+    /// The name of who searches. "none": nobody by name.
+    bind_dn: OrNone<FreeText>,
+    /// Its password.
+    bind_password: OrNone<Hidden>,
+    /// The entry below which users are searched for.
+    base: OrNone<FreeText>,
+    /// Which entry is a user's, with {username} and {clientId}. Where several fit, the client is refused.
+    filter: FreeText,
+    /// The attribute that says who the user is, since directories take "alice" and "ALICE" for the same and rules do not.
+    /// "none": the User Name as the client gives it.
+    user_attribute: OrNone<FreeText>,
+    /// The attribute that names the tenant.
+    tenant_attribute: OrNone<FreeText>,
+    /// The attribute that lists the roles, such as "memberOf". Of the name of an entry its first part counts: "ops" of
+    /// "cn=ops,ou=groups,dc=example".
+    roles_attribute: OrNone<FreeText>,
+    /// Further attributes that rules can use: "l" as {claims.l}, "site=l" as {claims.site}.
+    attributes: NameList,
+    /// The entry below which a user's groups are searched for, which are roles too. "none": they are not.
+    group_base: OrNone<FreeText>,
+    /// Which groups are a user's, with {dn}, the name of its entry, {username} and {clientId}.
+    group_filter: FreeText,
+    /// The attribute of a group that is the role.
+    group_attribute: FreeText,
+};
+
+const AUTH_LOOKUP: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.lookup;
+    /// How long an answer may take, waiting for a turn and connecting included. Later the database has failed.
+    timeout: Time,
+    /// Connections, and questions at once. Further clients wait for their turn.
+    connections_max: Count,
+    /// Clients that wait for their turn. For a further one the database has failed.
+    waiting_max: Count,
+    /// What becomes of a client while the database is away: "refuse", "pass_on" to the next step, or "accept" under the name
+    /// that it gives, unproven. One about which it answers what cannot be used is refused.
+    on_failure: Word,
+    /// What becomes of a client whose name the database does not have: "pass_on" to the next step, or "refuse".
+    unknown_user: Word,
+    /// Answers that are kept, each by an HMAC of what was asked: so many that let in, and as many others. At the limit the
+    /// oldest is forgotten. 0: none is kept.
+    cache_entries_max: Count,
+    /// How long an answer is kept that lets a client in.
+    cache_accepted: Time,
+    /// How long another one is kept.
+    cache_refused: Time,
 };
 
 const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.limits;
@@ -588,7 +719,7 @@ mod tests {
             (setting.key, format!("listeners.x.{}", setting.key), setting.about, default)
         });
         let section = AuthSettings::default();
-        let kinds = KINDS.iter().flat_map(|kind| kind.settings);
+        let kinds = KINDS.iter().flat_map(KindSettings::all);
         let auth = AUTH.iter().chain(kinds).map(|setting| {
             let default = match (setting.write)(&section) {
                 unsaid if unsaid == "\"\"" => String::new(),

@@ -245,8 +245,8 @@ fn slips_about_authentication_are_named() {
         &[
             "dunlin.toml:5: each way to know clients is a section of its own, [auth.NAME]",
             "dunlin.toml:1: unknown key `auth.file.pth`: did you mean `path`?",
-            "dunlin.toml:2: [auth.others] says no `kind`: one of \"file\", \"peer\", \"jwt\", \"http\"",
-            "dunlin.toml:3: `auth.third.kind` must be one of \"file\", \"peer\", \"jwt\", \"http\", not `fil`",
+            "dunlin.toml:2: [auth.others] says no `kind`: one of \"file\", \"peer\", \"jwt\", \"http\", \"postgres\", \"mysql\", \"sqlite\", \"redis\", \"ldap\"",
+            "dunlin.toml:3: `auth.third.kind` must be one of \"file\", \"peer\", \"jwt\", \"http\", \"postgres\", \"mysql\", \"sqlite\", \"redis\", \"ldap\", not `fil`",
             "dunlin.toml:4: the name \"a b\" of a section [auth.NAME] may hold letters, digits, `_` and `-` only",
             "dunlin.toml:7: `listeners.lan.authentication` names `fiel`, and there is no section [auth.fiel]: \
              did you mean `file`?",

@@ -6,6 +6,7 @@
 mod access;
 mod logins;
 mod reload;
+mod secrets;
 mod store;
 mod support;
 mod user;
