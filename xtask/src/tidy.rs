@@ -125,8 +125,14 @@ fn dead_file_finding(tree: &Tree, file: &SourceFile) -> Option<Finding> {
 }
 
 fn is_crate_root(path: &Path) -> bool {
-    let in_bin_folder = path.parent().is_some_and(|folder| folder.ends_with("src/bin"));
-    path.ends_with("src/lib.rs") || path.ends_with("src/main.rs") || in_bin_folder
+    let in_bin_folder =
+        |path: &Path| path.parent().is_some_and(|folder| folder.ends_with("src/bin"));
+    // `src/bin/tool.rs` or `src/bin/tool/main.rs`.
+    let root_of_folder = path.ends_with("main.rs") && path.parent().is_some_and(in_bin_folder);
+    path.ends_with("src/lib.rs")
+        || path.ends_with("src/main.rs")
+        || in_bin_folder(path)
+        || root_of_folder
 }
 
 /// The module's name, and the files that may declare it.
@@ -209,6 +215,8 @@ mod tests {
                 source("crates/a/src/packet/publish.rs", ""),
                 source("crates/a/src/packet/lost.rs", ""),
                 source("crates/a/src/bin/tool.rs", ""),
+                source("crates/a/src/bin/other/main.rs", "mod part;\n"),
+                source("crates/a/src/bin/other/part.rs", ""),
                 source("crates/a/tests/flow.rs", ""),
             ],
         };
