@@ -35,6 +35,28 @@ Options:
       --to FOLDER        where to write
 ";
 
+/// What becomes of a configuration of Mosquitto's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Imported {
+    /// The configuration, as `dunlin.toml` holds it. Rules of an `acl_file` are not in it.
+    pub configuration: String,
+    /// What could not be carried, or means something else, each with its line.
+    pub remarks: Vec<String>,
+}
+
+/// Makes a configuration of the text of a `mosquitto.conf`. Nothing is read but this text: what its `include_dir` names is for
+/// the caller to append.
+#[must_use]
+pub fn import_mosquitto(text: &str) -> Imported {
+    let mut conf = Conf::default();
+    conf.read(&"mosquitto.conf".into(), text);
+    let plan = Plan::of(&conf);
+    Imported {
+        configuration: write::configuration(&plan),
+        remarks: plan.remarks.iter().map(ToString::to_string).collect(),
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum ImportCommand {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::conf::{Block, Conf, Line};
 use super::plan::Plan;
-use super::write;
+use super::{Imported, import_mosquitto, write};
 use crate::configuration::{Sources, assemble};
 use crate::file;
 
@@ -23,9 +23,9 @@ fn conf(text: &str) -> Conf {
 
 /// What is written, and what is said of it.
 fn imported(text: &str) -> String {
-    let plan = Plan::of(&conf(text));
-    let remarks: String = plan.remarks.iter().map(|remark| format!("{remark}\n")).collect();
-    format!("{}\n---\n{remarks}", write::configuration(&plan))
+    let Imported { configuration, remarks } = import_mosquitto(text);
+    let remarks: String = remarks.iter().map(|remark| format!("{remark}\n")).collect();
+    format!("{configuration}\n---\n{remarks}")
 }
 
 #[test]
