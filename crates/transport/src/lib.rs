@@ -21,6 +21,7 @@
 //! most what its documentation says, and nothing while it is idle.
 
 mod acceptor;
+mod address;
 mod door;
 pub mod http;
 #[cfg(unix)]

@@ -4,9 +4,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive, Type};
 
 use crate::acceptor::Bound;
+use crate::address;
 use crate::stream::Stream;
 
 /// How a listener's own socket is made.
@@ -35,25 +36,8 @@ impl Default for ListenOptions {
 ///
 /// Those of the system: the address is taken, is none of this machine, or its port needs a privilege.
 pub fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    #[cfg(unix)]
-    if options.reuse_port {
-        socket.set_reuse_port(true)?;
-    }
-    // The sockets of clients inherit these, and the receive buffer has to be known before the window is agreed on.
-    if let Some(bytes) = options.receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    if let Some(bytes) = options.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    socket.bind(&address.into())?;
+    let socket = address::take(address, Type::STREAM, options)?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    socket.set_nonblocking(true)?;
     Ok(Bound::Tcp(TcpListener::from(socket)))
 }
 

@@ -9,9 +9,10 @@ use quinn::{EndpointConfig, ServerConfig, TokioRuntime};
 use rustls::crypto::ring;
 use rustls::server::ResolvesServerCertUsingSni;
 use rustls::version::TLS13;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Type;
 
 use crate::acceptor::Bound;
+use crate::address;
 use crate::door::Opened;
 use crate::peer::{Peer, Transport};
 use crate::stream::Stream;
@@ -34,22 +35,7 @@ const UNPROVEN_MAX: usize = 100;
 ///
 /// Those of the system. An address that connections of an earlier listener still use is taken.
 pub fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    #[cfg(unix)]
-    if options.reuse_port {
-        socket.set_reuse_port(true)?;
-    }
-    if let Some(bytes) = options.receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    if let Some(bytes) = options.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    socket.bind(&address.into())?;
-    socket.set_nonblocking(true)?;
+    let socket = address::take(address, Type::DGRAM, options)?;
     Ok(Bound::Quic(socket.into()))
 }
 
