@@ -52,6 +52,8 @@ REFUSED = {
     "a request where TLS is spoken": ("wss", request(), None, "plain_bytes_on_tls_port"),
     "TLS where plain MQTT is spoken": ("default", b"\x16\x03\x01\x02\0\x01", None, "tls_on_plain_port"),
     "HTTP where MQTT is spoken": ("default", b"GET / HTTP/1.1\r\n\r\n", None, "http_on_mqtt_port"),
+    "PROXY where plain MQTT is spoken": ("default", b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 1883\r\n", None, "proxy_header_unexpected"),
+    "PROXY where TLS is spoken": ("tls", b"PROXY UNKNOWN\r\n", b"", "proxy_header_unexpected"),
     "PROXY where WebSocket is spoken": ("ws", b"PROXY UNKNOWN\r\n", b"", "proxy_header_unexpected"),
     "no PROXY header": ("proxied", CONNECT, b"", "proxy_header_missing"),
     "a broken PROXY header": ("proxied", b"PROXY TCP4 192.0.2.7\r\n", b"", "proxy_header_invalid"),

@@ -339,11 +339,7 @@ async fn what_is_no_tls_is_named() {
     let cases: [(&[u8], Refusal, &str); 7] = [
         (b"\x10\x0c\0\x04MQTT\x04\x02\0<\0\0", Refusal::PlainOnTls, "they are MQTT"),
         (b"GET /mqtt HTTP/1.1\r\n", Refusal::PlainOnTls, "they are HTTP"),
-        (
-            b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
-            Refusal::PlainOnTls,
-            "they are a PROXY header, which this listener is not configured for",
-        ),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", Refusal::ProxyUnexpected, ""),
         (b"\0\0\0\0", Refusal::PlainOnTls, "they belong to no protocol that is known here"),
         (b"\x16\x03\x01\0\x05\x01\0\0\x01\0", Refusal::TlsError, ""),
         (b"\x16\x03\x01\xff\xff\x01\0\0\x01\0", Refusal::TlsError, ""),

@@ -65,7 +65,8 @@ impl Driver {
         self.carry_out_all(&mut out, staging, now);
     }
 
-    /// A client that begins with TLS or HTTP where plain MQTT is spoken is at the wrong port, which is worth a line.
+    /// A client that begins with TLS, HTTP or a PROXY header where plain MQTT is spoken is at the wrong port, which is worth a
+    /// line.
     fn note_foreign(&self, input: &[u8], now: Instant) {
         if self.mailbox.is_some() || self.packets_received > 0 {
             return;
@@ -73,7 +74,8 @@ impl Driver {
         let why = match sniff(input) {
             Some(Sniffed::Tls) => Refusal::TlsOnPlain,
             Some(Sniffed::Http) => Refusal::HttpOnPlain,
-            Some(Sniffed::Mqtt | Sniffed::Proxy | Sniffed::Unknown) | None => return,
+            Some(Sniffed::Proxy) => Refusal::ProxyUnexpected,
+            Some(Sniffed::Mqtt | Sniffed::Unknown) | None => return,
         };
         self.core.counters.refused(why);
         let refused = Refused::new(why, self.peer.address);

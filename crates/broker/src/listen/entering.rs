@@ -210,6 +210,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_gets_no_turn_by_the_deadline_is_counted_apart_from_the_slow() {
+        use crate::config::{Config, ListenerConfig, Protocol};
+        use crate::server::Broker;
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        use tokio::net::TcpStream;
+
+        let mut listener =
+            ListenerConfig::new("web", "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap());
+        listener.protocol = Protocol::WebSocket;
+        listener.handshake_deadline = Duration::from_millis(200);
+        let config = Config { listeners: vec![listener], ..Config::default() };
+        let broker = Broker::builder().config(config).start().await.unwrap();
+        let address = broker.local_addrs()[0];
+        let turns = Arc::clone(&broker.core.turns);
+        let refused = async |why| {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(b"GET /mqtt").await.unwrap();
+            let _ = client.read_to_end(&mut Vec::new()).await;
+            while broker.metrics().connections_open > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            broker.metrics().handshakes_refused[&why]
+        };
+        // As if handshakes were being computed without an end.
+        let all = u32::try_from(turns.available_permits()).unwrap();
+        let taken = Arc::clone(&turns).acquire_many_owned(all).await.unwrap();
+        assert_eq!(refused(Refusal::QueueTimeout).await, 1);
+        drop(taken);
+        assert_eq!(refused(Refusal::HandshakeTimeout).await, 1);
+        assert_eq!(broker.metrics().handshakes_refused[&Refusal::QueueTimeout], 1);
+    }
+
+    #[tokio::test]
     async fn who_has_no_turn_has_not_begun() {
         let turns = Arc::new(Semaphore::new(1));
         let taken = Arc::clone(&turns).acquire_owned().await;

@@ -145,16 +145,20 @@ async fn who_does_not_get_through_is_counted_by_reason() {
     })
     .await;
     let [plain, secure] = server.broker.local_addrs()[..] else { panic!("two listeners") };
-    let cases: [(_, &[u8], Refusal); 4] = [
-        (plain, b"\x16\x03\x01\x00\x05hello", Refusal::TlsOnPlain),
-        (plain, b"GET /mqtt HTTP/1.1\r\n\r\n", Refusal::HttpOnPlain),
-        (secure, b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0", Refusal::PlainOnTls),
-        (secure, b"\x16", Refusal::HandshakeTimeout),
+    let cases: [(_, &[u8], Refusal, u64); 8] = [
+        (plain, b"\x16\x03\x01\x00\x05hello", Refusal::TlsOnPlain, 1),
+        (plain, b"GET /mqtt HTTP/1.1\r\n\r\n", Refusal::HttpOnPlain, 1),
+        (plain, b"POST /mqtt HTTP/1.1\r\n\r\n", Refusal::HttpOnPlain, 2),
+        (plain, b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 1883\r\n", Refusal::ProxyUnexpected, 1),
+        (plain, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", Refusal::ProxyUnexpected, 2),
+        (secure, b"PROXY UNKNOWN\r\n", Refusal::ProxyUnexpected, 3),
+        (secure, b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0", Refusal::PlainOnTls, 1),
+        (secure, b"\x16", Refusal::HandshakeTimeout, 1),
     ];
-    for (address, bytes, why) in cases {
+    for (address, bytes, why, count) in cases {
         let mut stream = TcpStream::connect(address).await.expect("a listener");
         stream.write_all(bytes).await.expect("a connection");
-        let counted = || server.metrics().handshakes_refused[&why] == 1;
+        let counted = || server.metrics().handshakes_refused[&why] == count;
         eventually(why.name(), counted).await;
         let mut rest = Vec::new();
         let _ = within("the end", stream.read_to_end(&mut rest)).await;

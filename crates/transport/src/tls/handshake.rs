@@ -83,7 +83,7 @@ async fn await_tls(session: &mut Session, peer: &Peer) -> Result<(), Refused> {
             Some(Sniffed::Mqtt) => "they are MQTT",
             Some(Sniffed::Http) => "they are HTTP",
             Some(Sniffed::Proxy) => {
-                "they are a PROXY header, which this listener is not configured for"
+                return Err(Refused::new(Refusal::ProxyUnexpected, peer.address));
             }
             Some(Sniffed::Unknown) => "they belong to no protocol that is known here",
             None => {
