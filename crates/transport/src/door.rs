@@ -1,7 +1,6 @@
 //! The layers of one listener, in the order in which they are taken off.
 
 use std::net::SocketAddr;
-#[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,9 @@ use crate::refusal::{Refusal, Refused};
 use crate::sniff::{Sniffed, sniff};
 use crate::stream::Stream;
 #[cfg(feature = "tls")]
-use crate::tls::{self, Tls};
+use crate::tls;
+use crate::tls::Tls;
+#[cfg(feature = "websocket")]
 use crate::websocket;
 
 /// How long all handshakes of one client may take together, unless told otherwise.
@@ -33,7 +34,6 @@ pub struct Door {
     /// Set if each connection begins with a PROXY header, and then who may send one.
     pub proxy: Option<ProxySources>,
     /// Set if TLS is spoken.
-    #[cfg(feature = "tls")]
     pub tls: Option<Arc<Tls>>,
     /// How QUIC is spoken with clients that come by it. They need `tls`, and no other layer.
     #[cfg(feature = "quic")]
@@ -93,7 +93,6 @@ impl Default for Door {
         Self {
             deadline: DEADLINE,
             proxy: None,
-            #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "quic")]
             quic: QuicOptions::default(),
@@ -106,11 +105,7 @@ impl Door {
     /// Whether there are no layers: clients need no step and no task of their own to get in.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        #[cfg(feature = "tls")]
-        let has_tls = self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        let has_tls = false;
-        !has_tls && self.proxy.is_none() && matches!(self.protocol, Protocol::Mqtt)
+        self.tls.is_none() && self.proxy.is_none() && matches!(self.protocol, Protocol::Mqtt)
     }
 
     /// Takes off the layers.
@@ -145,11 +140,17 @@ impl Door {
         }
         match &self.protocol {
             Protocol::Mqtt => Ok(opened),
+            #[cfg_attr(
+                not(feature = "websocket"),
+                expect(unused_variables, reason = "there is nothing to ask them")
+            )]
             Protocol::WebSocket(rules) | Protocol::Auto(rules) => {
                 let first = first(&mut opened).await?;
+                #[cfg(feature = "websocket")]
                 if first == Sniffed::Http {
-                    websocket::accept(opened, rules).await
-                } else if first == Sniffed::Mqtt && matches!(self.protocol, Protocol::Auto(_)) {
+                    return websocket::accept(opened, rules).await;
+                }
+                if first == Sniffed::Mqtt && matches!(self.protocol, Protocol::Auto(_)) {
                     Ok(opened)
                 } else {
                     Err(foreign(first, opened.peer.address))

@@ -15,6 +15,11 @@
 //!
 //! It knows no MQTT, accepts no connection by itself, counts nothing, logs nothing and spawns nothing: that is its caller's.
 //!
+//! # Features
+//!
+//! `tls`, `quic` and `websocket`, all on unless told otherwise. What a listener is made of is plain data in every build; a
+//! client that comes by a layer that the build has not is refused.
+//!
 //! # Limits
 //!
 //! Whatever is read before a client is let through has a named bound and one deadline for all of it. A stream buffers at
@@ -35,10 +40,10 @@ mod refusal;
 mod sniff;
 mod stream;
 pub mod tcp;
-#[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(unix)]
 pub mod unix;
+#[cfg(feature = "websocket")]
 pub mod websocket;
 
 pub use acceptor::{Acceptor, Bound, Place};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_codec::{DecodeError, ReasonCode, Version, peek_connect_level};
 use dunlin_session::{Cause, End, Input, Outputs, Violation};
-use dunlin_transport::{Farewell, Refusal, Refused, Sniffed, sniff, websocket};
+use dunlin_transport::{Farewell, Refusal, Refused, Sniffed, sniff};
 
 use crate::attach::park;
 use crate::buffers;
@@ -152,17 +152,18 @@ impl Driver {
     }
 
     pub(super) fn lost(&mut self, error: &io::Error, now: Instant) {
-        let Some(violation) = websocket::violation(error) else {
-            self.note_end(EndReason::ConnectionLost, None, error.to_string());
-            self.abandon(now);
+        #[cfg(feature = "websocket")]
+        if let Some(violation) = dunlin_transport::websocket::violation(error) {
+            // The client is there, and is told by a close frame what it did. MQTT has nothing more to say to it.
+            self.note_end(EndReason::Violation, Some(violation.spec()), violation.to_string());
+            self.give_up(now);
+            self.writer.clear();
+            self.state = State::Closing;
+            self.closes_by(now + CLOSING_MAX);
             return;
-        };
-        // The client is there, and is told by a close frame what it did. MQTT has nothing more to say to it.
-        self.note_end(EndReason::Violation, Some(violation.spec()), violation.to_string());
-        self.give_up(now);
-        self.writer.clear();
-        self.state = State::Closing;
-        self.closes_by(now + CLOSING_MAX);
+        }
+        self.note_end(EndReason::ConnectionLost, None, error.to_string());
+        self.abandon(now);
     }
 
     /// Nothing more can be said to the peer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin_transport::tcp::{self, ListenOptions, TcpOptions, TcpProbes};
-use dunlin_transport::{Acceptor, Bound, quic};
+use dunlin_transport::{Acceptor, Bound};
 use tokio::sync::watch;
 
 use crate::config::{Endpoint, ListenerConfig};
@@ -25,7 +25,10 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 pub(crate) fn bind(config: &ListenerConfig) -> io::Result<Bound> {
     match &config.address {
         Endpoint::Tcp(address) => tcp::bind(*address, &listen_options(config)),
-        Endpoint::Quic(address) => quic::bind(*address, &listen_options(config)),
+        #[cfg(feature = "quic")]
+        Endpoint::Quic(address) => dunlin_transport::quic::bind(*address, &listen_options(config)),
+        #[cfg(not(feature = "quic"))]
+        Endpoint::Quic(_) => Err(io::ErrorKind::Unsupported.into()),
         #[cfg(unix)]
         Endpoint::Unix(path) => {
             use dunlin_transport::unix::{UnixError, UnixOptions, bind};

@@ -209,6 +209,7 @@ mod tests {
         assert_eq!(span.take(start + LOGGED_EVERY), (true, 0));
     }
 
+    #[cfg(feature = "websocket")]
     #[tokio::test]
     async fn who_gets_no_turn_by_the_deadline_is_counted_apart_from_the_slow() {
         use crate::config::{Config, ListenerConfig, Protocol};

@@ -1,6 +1,9 @@
 //! Requests of real clients, and of nobody's.
 
+use std::net::SocketAddr;
+
 use super::*;
+use crate::peer::WebSocketFacts;
 use crate::refusal::Refusal;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";

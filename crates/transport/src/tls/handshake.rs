@@ -63,7 +63,7 @@ pub(crate) async fn accept(opened: Opened, tls: &Tls) -> Result<Opened, Refused>
     let judged = match machine.handshake_kind() {
         Some(HandshakeKind::Resumed) => {
             let chain = machine.peer_certificates().unwrap_or_default();
-            loaded.judge_again(chain, tls.options.client_certificates)
+            loaded.judge_again(chain, tls.options().client_certificates)
         }
         Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) | None => Ok(()),
     };

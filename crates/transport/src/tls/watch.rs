@@ -28,7 +28,7 @@ impl Tls {
             tokio::time::sleep(every).await;
             let tls = Arc::clone(&self);
             // A file system may take its time.
-            let Ok(found) = tokio::task::spawn_blocking(move || files::stamps(&tls.options)).await
+            let Ok(found) = tokio::task::spawn_blocking(move || files::stamps(tls.options())).await
             else {
                 return;
             };
