@@ -619,8 +619,9 @@ pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: L
     tls_watch_interval: Time,
     /// The path of WebSocket requests.
     websocket_path: FreeText,
-    /// The pages whose scripts may connect, such as ["https://app.example"], or "any". Other programs are not asked. "auto":
-    /// none where anonymous clients are let in, else any.
+    /// The pages whose scripts may connect, such as ["https://app.example"], or "any". Other programs are not asked, and an
+    /// origin that is the server's own IP address or localhost is let in. "auto": none where anonymous clients are let in,
+    /// else any.
     websocket_origins: OrAuto<Origins>,
     /// Refuses WebSocket requests that do not name the subprotocol mqtt.
     websocket_require_subprotocol: Switch,
@@ -637,6 +638,10 @@ pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: L
     tcp_keepalive: OrNone<Time>,
     /// How long a peer's system may leave bytes unacknowledged (on Linux). "none": as long as the kernel tries.
     tcp_user_timeout: OrNone<Time>,
+    /// How long a QUIC client may be silent before its connection is lost. It may ask for less.
+    quic_idle_timeout: Time,
+    /// How often a silent QUIC client is asked for a sign of life, which also keeps ways through NATs open. "none": never.
+    quic_keep_alive: OrNone<Time>,
     /// Lets other processes of the same user listen on the same address, the kernel spreading clients over them.
     reuse_port: Switch,
     /// The kernel's receive buffer of each client. "none": the kernel sizes it.

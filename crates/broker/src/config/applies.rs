@@ -134,6 +134,8 @@ table! { LISTENER: ListenerConfig {
     "tcp_nodelay" NewConnections tcp_nodelay,
     "tcp_keepalive" NewConnections tcp_keepalive,
     "tcp_user_timeout" NewConnections tcp_user_timeout,
+    "quic_idle_timeout" NewConnections quic_idle_timeout,
+    "quic_keep_alive" NewConnections quic_keep_alive,
     "reuse_port" Restart reuse_port,
     "receive_buffer_bytes" Restart receive_buffer_bytes,
     "send_buffer_bytes" Restart send_buffer_bytes,

@@ -17,6 +17,8 @@ use super::{AT_LEAST_ONE, Endpoint, InvalidConfig};
 
 /// The shortest limit that leaves room for a request.
 const HEAD_BYTES_LEAST: usize = 256;
+/// The shortest silence that is not taken for the time a packet may be on its way.
+const QUIC_IDLE_LEAST: Duration = Duration::from_secs(1);
 
 /// What is spoken on a listener.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -111,6 +113,11 @@ pub struct ListenerConfig {
     /// How long what was written may stay unacknowledged by the peer's system (TCP_USER_TIMEOUT, on Linux). Then the
     /// connection is lost. None: as long as the kernel tries.
     pub tcp_user_timeout: Option<Duration>,
+    /// How long a QUIC client may be silent before its connection is lost. It may ask for less.
+    pub quic_idle_timeout: Duration,
+    /// How often a silent QUIC client is asked for a sign of life, which keeps the ways through NATs open too. Less than
+    /// `quic_idle_timeout`. None: it is not asked, and has to see to it itself, whatever its MQTT Keep Alive is.
+    pub quic_keep_alive: Option<Duration>,
     /// Whether other processes of the same user may listen on the same address, the kernel spreading clients over them.
     pub reuse_port: bool,
     /// Bytes of the kernel's receive buffer of each TCP client. None: the kernel sizes it as it goes.
@@ -165,6 +172,8 @@ impl ListenerConfig {
             tcp_nodelay: true,
             tcp_keepalive: Some(Duration::from_secs(60)),
             tcp_user_timeout: Some(Duration::from_secs(120)),
+            quic_idle_timeout: Duration::from_secs(60),
+            quic_keep_alive: Some(Duration::from_secs(20)),
             reuse_port: false,
             receive_buffer_bytes: None,
             send_buffer_bytes: None,
@@ -202,6 +211,8 @@ impl ListenerConfig {
         if self.tcp_user_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(self.invalid("tcp_user_timeout", "must be more than 0s, or none"));
         }
+        self.check_build()?;
+        self.check_quic()?;
         self.check_tls()?;
         if !self.websocket_path.starts_with('/') || self.websocket_path.contains('?') {
             return Err(self.invalid("websocket_path", "must begin with / and hold no ?"));
@@ -215,16 +226,21 @@ impl ListenerConfig {
         Ok(())
     }
 
-    fn check_tls(&self) -> Result<(), InvalidConfig> {
-        if matches!(self.address, Endpoint::Quic(_)) {
-            if self.tls_certificate.is_empty() {
-                return Err(self.invalid("tls_certificate", "must name a file: QUIC needs one"));
-            }
-            if self.protocol != Protocol::Mqtt || self.proxy_protocol_from.is_some() {
-                let reason = "must be mqtt, without PROXY headers, on a QUIC listener";
-                return Err(self.invalid("protocol", reason));
-            }
+    /// What the listener needs, this build has.
+    fn check_build(&self) -> Result<(), InvalidConfig> {
+        if !cfg!(feature = "tls") && !self.tls_certificate.is_empty() {
+            return Err(self.invalid("tls_certificate", "must be empty: this build speaks no TLS"));
         }
+        if !cfg!(feature = "quic") && matches!(self.address, Endpoint::Quic(_)) {
+            return Err(self.invalid("address", "must not be of QUIC: this build speaks none"));
+        }
+        if !cfg!(feature = "websocket") && self.protocol != Protocol::Mqtt {
+            return Err(self.invalid("protocol", "must be mqtt: this build speaks no WebSocket"));
+        }
+        Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), InvalidConfig> {
         if self.tls_certificate.len() != self.tls_key.len() {
             return Err(self.invalid("tls_key", "must name as many files as tls_certificate"));
         }
@@ -239,6 +255,30 @@ impl ListenerConfig {
         }
         if self.tls_watch_interval.is_zero() {
             return Err(self.invalid("tls_watch_interval", "must be more than 0s"));
+        }
+        Ok(())
+    }
+
+    fn check_quic(&self) -> Result<(), InvalidConfig> {
+        if self.quic_idle_timeout < QUIC_IDLE_LEAST {
+            return Err(self.invalid("quic_idle_timeout", "must be at least 1s"));
+        }
+        if self
+            .quic_keep_alive
+            .is_some_and(|every| every.is_zero() || every >= self.quic_idle_timeout)
+        {
+            let reason = "must be more than 0s and less than quic_idle_timeout, or none";
+            return Err(self.invalid("quic_keep_alive", reason));
+        }
+        if !matches!(self.address, Endpoint::Quic(_)) {
+            return Ok(());
+        }
+        if self.tls_certificate.is_empty() {
+            return Err(self.invalid("tls_certificate", "must name a file: QUIC needs one"));
+        }
+        if self.protocol != Protocol::Mqtt || self.proxy_protocol_from.is_some() {
+            let reason = "must be mqtt, without PROXY headers, on a QUIC listener";
+            return Err(self.invalid("protocol", reason));
         }
         Ok(())
     }

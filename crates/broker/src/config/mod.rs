@@ -240,6 +240,56 @@ mod tests {
         });
     }
 
+    #[cfg(not(any(feature = "tls", feature = "websocket")))]
+    #[test]
+    fn a_listener_that_needs_what_this_build_has_not_is_refused() {
+        fn first(config: &mut Config) -> &mut ListenerConfig {
+            config.listeners.first_mut().expect("one listener")
+        }
+        refused("listeners.default.tls_certificate", |config| {
+            first(config).tls_certificate = vec!["server.pem".into()];
+        });
+        refused("listeners.default.address", |config| {
+            first(config).address = "quic:127.0.0.1:0".parse().expect("an address");
+        });
+        for protocol in [Protocol::WebSocket, Protocol::Auto] {
+            refused("listeners.default.protocol", |config| first(config).protocol = protocol);
+        }
+    }
+
+    #[cfg(feature = "quic")]
+    #[test]
+    fn a_quic_listener_has_a_certificate_and_times_that_fit() {
+        let quic = |change: fn(&mut ListenerConfig)| {
+            move |config: &mut Config| {
+                let address: Endpoint = "quic:127.0.0.1:0".parse().expect("an address");
+                let mut listener = ListenerConfig::new("default", address);
+                listener.tls_certificate = vec!["server.pem".into()];
+                listener.tls_key = vec!["server.key".into()];
+                change(&mut listener);
+                config.listeners = vec![listener];
+            }
+        };
+        let mut good = Config::default();
+        quic(|_| {})(&mut good);
+        assert_eq!(good.check(), Ok(()));
+        refused("listeners.default.tls_certificate", quic(|it| it.tls_certificate.clear()));
+        refused("listeners.default.protocol", quic(|it| it.protocol = Protocol::WebSocket));
+        refused("listeners.default.protocol", quic(|it| it.proxy_protocol_from = Some(vec![])));
+        refused(
+            "listeners.default.quic_idle_timeout",
+            quic(|it| it.quic_idle_timeout = Duration::from_millis(999)),
+        );
+        refused(
+            "listeners.default.quic_keep_alive",
+            quic(|it| it.quic_keep_alive = Some(Duration::ZERO)),
+        );
+        refused(
+            "listeners.default.quic_keep_alive",
+            quic(|it| it.quic_keep_alive = Some(it.quic_idle_timeout)),
+        );
+    }
+
     #[test]
     fn two_listeners_share_neither_name_nor_address() {
         refused("listeners.default.name", |config| {

@@ -79,6 +79,11 @@ fn door(listener: &ListenerConfig, tls: Option<Arc<Tls>>) -> Door {
     door.deadline = listener.handshake_deadline;
     door.proxy = listener.proxy_protocol_from.clone().map(|trusted| ProxySources { trusted });
     door.tls = tls;
+    #[cfg(feature = "quic")]
+    {
+        door.quic.idle_timeout = listener.quic_idle_timeout;
+        door.quic.keep_alive = listener.quic_keep_alive;
+    }
     door.protocol = match listener.protocol {
         Protocol::Mqtt => dunlin_transport::Protocol::Mqtt,
         Protocol::WebSocket => dunlin_transport::Protocol::WebSocket(upgrade_rules(listener)),

@@ -30,6 +30,7 @@ mod overflow;
 mod paging;
 mod progress;
 mod qos;
+mod quic;
 mod regressions;
 mod reload;
 mod restart;

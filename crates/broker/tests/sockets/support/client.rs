@@ -16,7 +16,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use dunlin_codec::{Decoder, FrameLen, Qos, ReasonCode, SubscriptionOptions, Version};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -28,11 +28,12 @@ use super::*;
 
 pub type Place = &'static Location<'static>;
 
+/// By TCP, unless it is said by what else.
 #[derive(Debug)]
-pub struct Client {
+pub struct Client<R = OwnedReadHalf, W = OwnedWriteHalf> {
     pub(super) version: Version,
-    pub(super) reader: OwnedReadHalf,
-    pub(super) writer: Option<OwnedWriteHalf>,
+    pub(super) reader: R,
+    pub(super) writer: Option<W>,
     pub(super) decoder: Decoder,
     pub(super) input: BytesMut,
     pub(super) connack: Option<ConnAck>,
@@ -43,7 +44,15 @@ pub struct Client {
     pub(super) discarded_publishes: usize,
 }
 
-/// The connection to the server, and what has come over it.
+/// What a client reads from.
+pub trait Reading: AsyncRead + Unpin {}
+impl<T: AsyncRead + Unpin> Reading for T {}
+
+/// What a client writes to.
+pub trait Writing: AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncWrite + Send + Unpin + 'static> Writing for T {}
+
+/// The connection to the server by TCP.
 impl Client {
     pub async fn dial(address: SocketAddr, version: Version) -> Self {
         Self::try_dial(address, version).await.expect("the broker listens")
@@ -54,7 +63,25 @@ impl Client {
         let stream = within("a TCP connection", TcpStream::connect(address)).await.ok()?;
         stream.set_nodelay(true).expect("a socket option");
         let (reader, writer) = stream.into_split();
-        Some(Self {
+        Some(Self::over(version, reader, writer))
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.reader.local_addr().expect("a connected socket")
+    }
+
+    /// Lets the kernel hold little of what the server sends.
+    pub fn shrink_receive_buffer(&self) {
+        socket2::SockRef::from(self.reader.as_ref())
+            .set_recv_buffer_size(32 << 10)
+            .expect("a socket option");
+    }
+}
+
+/// The connection to the server, and what has come over it.
+impl<R: Reading, W: Writing> Client<R, W> {
+    pub fn over(version: Version, reader: R, writer: W) -> Self {
+        Self {
             version,
             reader,
             writer: Some(writer),
@@ -64,15 +91,11 @@ impl Client {
             next_id: 0,
             aliases: BTreeMap::new(),
             discarded_publishes: 0,
-        })
+        }
     }
 
     pub const fn version(&self) -> Version {
         self.version
-    }
-
-    pub fn local_addr(&self) -> SocketAddr {
-        self.reader.local_addr().expect("a connected socket")
     }
 
     pub fn connack(&self) -> &ConnAck {
@@ -93,13 +116,6 @@ impl Client {
     pub fn assigned_id(&self) -> String {
         let id = self.connack().properties.assigned_client_id.as_ref();
         id.expect("an Assigned Client Identifier").as_str().to_owned()
-    }
-
-    /// Lets the kernel hold little of what the server sends.
-    pub fn shrink_receive_buffer(&self) {
-        socket2::SockRef::from(self.reader.as_ref())
-            .set_recv_buffer_size(32 << 10)
-            .expect("a socket option");
     }
 
     /// `None` when the server has closed.
@@ -142,7 +158,7 @@ impl Client {
 }
 
 /// Sending.
-impl Client {
+impl<R: Reading, W: Writing> Client<R, W> {
     pub fn encoded(&self, packet: impl IntoPacket) -> Vec<u8> {
         let mut bytes = Vec::new();
         packet

@@ -6,7 +6,7 @@ use dunlin_codec::{Qos, ReasonCode, SubscriptionOptions};
 
 use super::*;
 
-impl Client {
+impl<R: Reading, W: Writing> Client<R, W> {
     #[track_caller]
     pub fn ping(&mut self) -> impl Future<Output = ()> {
         let place = Location::caller();

@@ -6,7 +6,7 @@ use dunlin_codec::{Qos, ReasonCode, Version};
 
 use super::*;
 
-impl Client {
+impl<R: Reading, W: Writing> Client<R, W> {
     #[track_caller]
     pub fn expect(&mut self, packet: impl IntoPacket) -> impl Future<Output = ()> {
         let place = Location::caller();

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use super::*;
 
 /// Packets, as they come.
-impl Client {
+impl<R: Reading, W: Writing> Client<R, W> {
     #[track_caller]
     pub fn receive(&mut self) -> impl Future<Output = Packet> {
         let place = Location::caller();
