@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,7 +30,7 @@ use crate::hooks::{Hooks, Interests, guarded};
 use crate::janitor::Timers;
 use crate::lane::Patience;
 use crate::listen::{Proofs, RefusalLog, days_left};
-use crate::mailbox::{Mailbox, Notice};
+use crate::mailbox::{Counted, Mailbox, Notice};
 use crate::metrics::{Counters, DropReason, Metrics, add, sub};
 use crate::namespace::{Namespace, Namespaces};
 use crate::pager::Pager;
@@ -81,6 +81,8 @@ pub(crate) struct Core {
     pub(crate) refusals: RefusalLog,
     /// Told when the configuration has changed, for tasks that sleep by it.
     pub(crate) reconfigured: Notify,
+    /// One more for each configuration, from 1 on, for connections to see that it is another.
+    pub(crate) generation: AtomicU32,
     pub(crate) started: Instant,
 }
 
@@ -105,7 +107,14 @@ impl Core {
         let messages_max = config.limits.retained_messages_max;
         self.namespaces.common().totals.set_limits(messages_max, allowed.retained_bytes);
         self.config.store(Arc::new(config));
+        self.generation.fetch_add(1, Ordering::Release);
         self.reconfigured.notify_waiters();
+    }
+
+    /// The number of the configuration. Who asks for that afterwards gets this one, or a later one.
+    #[inline]
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Copies a PUBLISH out of the bytes it was read into, into allocations of its own size.
@@ -312,6 +321,7 @@ impl Core {
             }
         }
         if existed {
+            mailbox.count_subscription(Counted::Gone);
             sub(&namespace.counters.subscriptions, 1);
             if matches!(filter, SubscriptionFilter::Shared(_)) {
                 sub(&namespace.counters.subscriptions_shared, 1);

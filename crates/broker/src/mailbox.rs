@@ -12,6 +12,7 @@
 //! ```
 
 mod standing;
+mod subscriber;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ use crate::queue::{Drops, Offered, Queue, Settled, Window};
 use crate::retained::Replay;
 
 use standing::{Marks, Standing};
+
+pub(crate) use subscriber::{Counted, Subscriber};
 
 /// How QoS 0 copies for a receiver are made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -155,6 +158,8 @@ pub(crate) struct Mailbox {
     packet_size_max: AtomicU32,
     /// The number of the listener that the client last connected by; 0 if it did not connect since the start.
     listener: AtomicU32,
+    /// Subscriptions of the session that are in the index.
+    subscriptions: AtomicU32,
     /// Whether so much waits for a connected client that publishers with QoS above 0 are braked.
     crowded: AtomicBool,
     /// Messages with QoS above 0 that the client could be sent at once, as its owner saw it last. For shared groups.
@@ -231,6 +236,7 @@ impl Mailbox {
             marks: Marks::default(),
             packet_size_max: AtomicU32::new(u32::MAX),
             listener: AtomicU32::new(0),
+            subscriptions: AtomicU32::new(0),
             crowded: AtomicBool::new(false),
             credit: AtomicI32::new(0),
             state: Mutex::new(State {
@@ -878,23 +884,5 @@ impl State {
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
-    }
-}
-
-/// Names a mailbox in the index of subscriptions: equal if it is the same one.
-#[derive(Clone, Debug)]
-pub(crate) struct Subscriber(pub(crate) Arc<Mailbox>);
-
-impl PartialEq for Subscriber {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Subscriber {}
-
-impl std::hash::Hash for Subscriber {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
     }
 }

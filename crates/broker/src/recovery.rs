@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 
 use crate::clock::Clock;
 use crate::core::Core;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Counted, Mailbox};
 use crate::metrics::add;
 use crate::namespace::Namespace;
 use crate::pager::READ_STEP;
@@ -426,6 +426,7 @@ fn subscribe(mailbox: &Arc<Mailbox>, filter: &SubscriptionFilter, subscription: 
         |shared| Core::make_group(namespace, shared),
         || (),
     );
+    mailbox.count_subscription(Counted::New);
     add(&namespace.counters.subscriptions, 1);
     if matches!(filter, SubscriptionFilter::Shared(_)) {
         add(&namespace.counters.subscriptions_shared, 1);

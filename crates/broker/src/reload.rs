@@ -10,6 +10,7 @@ use crate::config::{Applies, BROKER, Config, LISTENER, ListenerConfig, differenc
 use crate::core::Core;
 use crate::end::EndReason;
 use crate::listen::{Change, Listeners, Places, load_proofs};
+use crate::mailbox::Mailbox;
 use crate::queue::Drops;
 use crate::server::{Broker, ServerError};
 
@@ -25,7 +26,7 @@ pub enum AboveLimit {
     #[default]
     Keep,
     /// Connections beyond `connections_max` are closed with "quota exceeded", and the oldest messages of queues beyond
-    /// `queue_messages_max` and `queue_bytes_max` are dropped and counted. Sessions and retained messages are never removed.
+    /// `queue_messages_max` and `queue_bytes_max` are dropped and counted. Sessions, subscriptions and retained messages are never removed.
     Enforce,
 }
 
@@ -266,30 +267,36 @@ fn above(
         let setting = format!("listeners.{}.connections_max", config.name);
         whole(&setting, most(config), most(later), places.connections().into());
     }
+    let subscriptions = (old.subscriptions_max.into(), new.subscriptions_max.into());
+    found.extend(sessions_above(core, "limits.subscriptions_max", subscriptions, |session| {
+        session.subscriptions().into()
+    }));
     let messages = (old.queue_messages_max as u64, new.queue_messages_max as u64);
-    found.extend(queues_above(core, "limits.queue_messages_max", messages, |(messages, _)| {
-        messages
+    found.extend(sessions_above(core, "limits.queue_messages_max", messages, |session| {
+        session.load().0 as u64
     }));
     let bytes = (old.queue_bytes_max as u64, new.queue_bytes_max as u64);
-    found.extend(queues_above(core, "limits.queue_bytes_max", bytes, |(_, bytes)| bytes));
+    found.extend(sessions_above(core, "limits.queue_bytes_max", bytes, |session| {
+        session.load().1 as u64
+    }));
     found
 }
 
-/// The sessions whose queue is above a limit that becomes lower.
-fn queues_above(
+/// The sessions that have more than a limit that becomes lower.
+fn sessions_above(
     core: &Core,
     setting: &str,
     (before, limit): (u64, u64),
-    load: impl Fn((usize, usize)) -> usize,
+    count: impl Fn(&Mailbox) -> u64,
 ) -> Option<LimitExceeded> {
     if limit >= before {
         return None;
     }
     let (mut names, mut most) = (Vec::new(), 0);
     core.for_each_session(|mailbox| {
-        let waiting = load(mailbox.load()) as u64;
-        if waiting > limit {
-            most = most.max(waiting);
+        let there = count(mailbox);
+        if there > limit {
+            most = most.max(there);
             names.push(mailbox.client_id.as_str().to_owned());
         }
     });
@@ -316,7 +323,7 @@ fn enforce(core: &Arc<Core>, listeners: &Listeners) {
 }
 
 /// Closes so many connections. There is no order of merit among clients: whoever is found first goes.
-fn close_some(core: &Core, mut count: u64, choose: impl Fn(&crate::mailbox::Mailbox) -> bool) {
+fn close_some(core: &Core, mut count: u64, choose: impl Fn(&Mailbox) -> bool) {
     core.for_each_session(|mailbox| {
         if count > 0 && choose(mailbox) {
             mailbox.evict(EndReason::LimitLowered);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -303,6 +303,7 @@ fn core(
         proofs: Mutex::default(),
         refusals: RefusalLog::default(),
         reconfigured: Notify::new(),
+        generation: AtomicU32::new(1),
         started: Instant::now(),
     })
 }

@@ -281,6 +281,18 @@ impl Connection {
         matches!(self.state, State::Closed { .. })
     }
 
+    /// What is offered to the client.
+    #[inline]
+    #[must_use]
+    pub const fn capabilities(&self) -> &Arc<Capabilities> {
+        &self.capabilities
+    }
+
+    /// Other bounds hold from the next packet on. What CONNACK announces is to be as it was, because the client keeps to that.
+    pub fn set_capabilities(&mut self, capabilities: Arc<Capabilities>) {
+        self.capabilities = capabilities;
+    }
+
     /// How many more messages with QoS above 0 may be delivered now.
     // [MQTT-3.3.4-9] [MQTT-4.9.0-2]
     #[inline]

@@ -93,7 +93,7 @@ impl Driver {
     pub(super) fn topic_rules(&self) -> TopicRules {
         TopicRules {
             text: self.limits.text,
-            levels_max: self.listener.capabilities.topic_levels_max,
+            levels_max: self.machine.capabilities().topic_levels_max,
         }
     }
 

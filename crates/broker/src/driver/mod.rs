@@ -109,6 +109,8 @@ pub(crate) struct Driver {
     /// The rules that these rights come from, and what is to be held against them.
     rules_seen: u64,
     recheck: Recheck,
+    /// The number of the configuration whose limits hold.
+    limits_seen: u32,
     /// Whether reading is held back, so that the Keep Alive stands still.
     paused: bool,
     started: Instant,
@@ -146,11 +148,12 @@ impl Driver {
         Opened { stream, peer, received }: Opened,
     ) -> Self {
         let now = Instant::now();
-        let machine = Connection::new(Arc::clone(&listener.capabilities), opening::entropy(), now);
+        let (limits_seen, capabilities) = listener.capabilities(&core);
         let limits = DecodeLimits {
             packet_size_max: core.config().limits.packet_bytes_max_before_connect,
-            text: listener.capabilities.text,
+            text: capabilities.text,
         };
+        let machine = Connection::new(capabilities, opening::entropy(), now);
         let opening = Some(Box::new(Opening::new(&core, &listener.places)));
         Self {
             core,
@@ -179,6 +182,7 @@ impl Driver {
             rights: None,
             rules_seen: 0,
             recheck: Recheck::default(),
+            limits_seen,
             paused: false,
             started: now,
             expires: None,

@@ -176,7 +176,7 @@ impl Driver {
         match topic {
             RouteTopic::Wire(text) => TopicName::with_rules(
                 bytes::Bytes::copy_from_slice(text.as_bytes()),
-                self.listener.capabilities.text,
+                self.limits.text,
             )
             .ok(),
             RouteTopic::Aliased(name) => Some(name.clone()),

@@ -158,6 +158,7 @@ impl Driver {
     fn take_in(&mut self, data: &[u8], staging: &mut Staging, now: Instant) {
         self.batch = self.batch.wrapping_add(1);
         self.keep_to_the_rules(staging, now);
+        self.keep_to_the_limits();
         staging.begin();
         let mut out = std::mem::take(&mut staging.outputs).recycle();
         let mut at = 0;
@@ -212,6 +213,20 @@ impl Driver {
         self.packets_received += received.packets;
         if self.state == State::Open {
             self.partial = data.get(at..).unwrap_or_default().to_vec();
+        }
+    }
+
+    /// Takes other limits over, if there are others.
+    #[inline]
+    fn keep_to_the_limits(&mut self) {
+        if self.limits_seen == self.core.generation() {
+            return;
+        }
+        let (generation, capabilities) = self.listener.capabilities(&self.core);
+        self.limits_seen = generation;
+        self.machine.set_capabilities(capabilities);
+        if let Some(busy) = &mut self.busy {
+            busy.routes.clear();
         }
     }
 

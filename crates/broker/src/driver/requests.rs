@@ -12,6 +12,7 @@ use crate::access::{Grant, grant, subscribed};
 use crate::core::Core;
 use crate::end::EndReason;
 use crate::fanout::Staging;
+use crate::mailbox::Counted;
 use crate::metrics::add;
 use crate::persist::Entry;
 use crate::retained::Replay;
@@ -146,6 +147,7 @@ impl Driver {
             || replayed.then(|| namespace.retained.replay(filter.topic_filter(), entry)),
         );
         if new {
+            mailbox.count_subscription(Counted::New);
             add(&namespace.counters.subscriptions, 1);
         }
         if let SubscriptionFilter::Shared(shared) = filter {

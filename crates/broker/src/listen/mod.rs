@@ -18,9 +18,11 @@ use dunlin_transport::http::{AllowedOrigins, UpgradeRules};
 use dunlin_transport::proxy::ProxySources;
 use dunlin_transport::tcp::TcpOptions;
 use dunlin_transport::tls::Tls;
+use parking_lot::Mutex;
 
 use crate::chain::Chain;
 use crate::config::{Config, ListenerConfig, Protocol, SysPublish};
+use crate::core::Core;
 
 pub(crate) use entering::{RefusalLog, turns};
 pub(crate) use open::{Change, Listeners};
@@ -29,7 +31,8 @@ pub(crate) use proof::{Proofs, days_left, load as load_proofs};
 
 /// What a listener offers, as the connections see it that began under these settings.
 pub(crate) struct Listener {
-    pub(crate) capabilities: Arc<Capabilities>,
+    /// What is offered under the limits of one configuration, with its number.
+    offered: Mutex<(u32, Arc<Capabilities>)>,
     pub(crate) allow_anonymous: bool,
     /// Who says who a client is.
     pub(crate) chain: Chain,
@@ -58,7 +61,7 @@ impl Listener {
         places: Arc<Places>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            capabilities: Arc::new(capabilities(config, listener)),
+            offered: Mutex::new((0, Arc::new(capabilities(config, listener)))),
             allow_anonymous: listener.allow_anonymous,
             chain,
             durability: listener.durability,
@@ -66,6 +69,19 @@ impl Listener {
             door: door(listener, tls),
             places,
         })
+    }
+
+    /// What is offered, under the limits of the present configuration, whose number comes first. What CONNACK announces is as
+    /// it was when these settings came; the rest holds for those who are connected too.
+    pub(crate) fn capabilities(&self, core: &Core) -> (u32, Arc<Capabilities>) {
+        let generation = core.generation();
+        let mut offered = self.offered.lock();
+        if offered.0 != generation {
+            let mut capabilities = Capabilities::clone(&offered.1);
+            take_live(&mut capabilities, &core.config());
+            *offered = (generation, Arc::new(capabilities));
+        }
+        (generation, Arc::clone(&offered.1))
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -108,7 +124,7 @@ fn upgrade_rules(listener: &ListenerConfig) -> UpgradeRules {
 /// What a listener offers, as the session machine wants it.
 fn capabilities(config: &Config, listener: &ListenerConfig) -> Capabilities {
     let limits = &config.limits;
-    Capabilities {
+    let mut capabilities = Capabilities {
         versions: listener.versions,
         maximum_qos: listener.maximum_qos,
         retain_available: listener.retain_available,
@@ -124,8 +140,6 @@ fn capabilities(config: &Config, listener: &ListenerConfig) -> Capabilities {
         session_expiry_max: limits.session_expiry_max.map(expiry),
         keep_alive_max: limits.keep_alive_max,
         connect_deadline: Some(limits.connect_deadline),
-        subscriptions_max: limits.subscriptions_max,
-        topic_levels_max: limits.topic_levels_max,
         client_id_bytes_max: limits.client_id_bytes_max,
         response_information: listener
             .response_information
@@ -135,11 +149,20 @@ fn capabilities(config: &Config, listener: &ListenerConfig) -> Capabilities {
             allow_control: limits.allow_control_characters,
             allow_non_characters: limits.allow_non_characters,
         },
-        reserved_topic_3x: match config.sys.publish_3x {
-            SysPublish::Drop => ReservedTopicPolicy::Drop,
-            SysPublish::Close => ReservedTopicPolicy::Close,
-        },
-    }
+        ..Capabilities::default()
+    };
+    take_live(&mut capabilities, config);
+    capabilities
+}
+
+/// What nobody was told, so that it can change while a connection goes on.
+fn take_live(capabilities: &mut Capabilities, config: &Config) {
+    capabilities.subscriptions_max = config.limits.subscriptions_max;
+    capabilities.topic_levels_max = config.limits.topic_levels_max;
+    capabilities.reserved_topic_3x = match config.sys.publish_3x {
+        SysPublish::Drop => ReservedTopicPolicy::Drop,
+        SysPublish::Close => ReservedTopicPolicy::Close,
+    };
 }
 
 /// In whole seconds, at least one: a session that is to last shorter would not last at all.

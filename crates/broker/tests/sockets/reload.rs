@@ -159,6 +159,71 @@ async fn limits_apply_to_those_who_are_connected() {
     assert_eq!(server.broker.drops("absent").expect("a session")[&DropReason::QueueMessages], 3);
 }
 
+versions!(limits_that_connack_does_not_tell_hold_for_those_who_are_connected: V3_1_1, V5);
+async fn limits_that_connack_does_not_tell_hold_for_those_who_are_connected(version: Version) {
+    let server = Server::start().await;
+    let mut client = server.connect(connect(version, "s")).await;
+    let mut away = server.connect(connect(version, "away").kept()).await;
+    for filter in ["a/b/c", "b", "c"] {
+        client.subscribe(filter, QOS1).await;
+        away.subscribe(filter, QOS0).await;
+    }
+    server.lose(away).await;
+    let mut few = server.connect(connect(version, "few")).await;
+    few.subscribe("b", QOS0).await;
+    let mut config = one_listener();
+    config.limits.subscriptions_max = 2;
+    config.limits.topic_levels_max = 2;
+    config.sys.publish_3x = SysPublish::Close;
+    let report = reload(&server, config.clone()).await;
+    let expected = [
+        ("sys.publish_3x", Applies::Live),
+        ("limits.topic_levels_max", Applies::Live),
+        ("limits.subscriptions_max", Applies::Live),
+    ];
+    assert_eq!(settings(&report), expected);
+    let [above] = &report.above[..] else { panic!("{report:?}") };
+    let named = (above.setting.as_str(), above.limit, above.found, &above.clients.names[..]);
+    assert_eq!(named, ("limits.subscriptions_max", 2, 3, &["away".to_owned(), "s".to_owned()][..]));
+
+    // What is there stays, by option too; one more is refused.
+    let enforced = server.broker.reload(config.clone(), AboveLimit::Enforce).await;
+    assert!(enforced.expect("a configuration that works").is_empty());
+    server.publish(publish("c", "x")).await;
+    client.expect(publish("c", "x")).await;
+    client.send(subscribe(10, &[("d", QOS1)])).await;
+    client.expect(suback(10, &[ReasonCode::QuotaExceeded])).await;
+    for filter in ["b", "c"] {
+        client.unsubscribe(filter).await;
+    }
+    client.subscribe("d", QOS1).await;
+    client.unsubscribe("d").await;
+    client.send(subscribe(11, &[("d/e/f", QOS1)])).await;
+    client.expect(suback(11, &[ReasonCode::TopicFilterInvalid])).await;
+
+    // A limit that is raised again lets in again; nobody is above it.
+    let report = reload(&server, one_listener()).await;
+    assert_eq!(report.above, []);
+    client.subscribe("d/e/f", QOS1).await;
+    client.publish(publish("e/f/g", "x").qos(QOS1)).await;
+    reload(&server, config).await;
+    client.send(publish("e/f/g", "x").qos(QOS1).id(20)).await;
+    client.expect_refused_publish(20, ReasonCode::TopicNameInvalid).await;
+}
+
+versions!(a_3x_client_learns_of_the_rule_for_sys_while_it_is_connected: V3_1, V3_1_1);
+async fn a_3x_client_learns_of_the_rule_for_sys_while_it_is_connected(version: Version) {
+    let server = Server::start().await;
+    let mut client = server.connect(connect(version, "s")).await;
+    client.publish(publish("$SYS/x", "x").qos(QOS1)).await;
+    let mut config = one_listener();
+    config.sys.publish_3x = SysPublish::Close;
+    reload(&server, config).await;
+    client.send(publish("$SYS/x", "x").qos(QOS1).id(7)).await;
+    client.expect_closed().await;
+    server.counts_ended(EndReason::Violation, 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_above_a_lower_limit_is_named_and_left_alone() {
     let server = Server::start().await;
