@@ -7,6 +7,7 @@ mod access;
 mod logins;
 mod reload;
 mod secrets;
+mod service;
 mod store;
 mod support;
 mod user;

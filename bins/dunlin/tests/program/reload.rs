@@ -2,31 +2,11 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::support::{File, Folder, Running, dunlin, output};
-
-/// CONNECT of an MQTT 5.0 client whose Client Identifier is this letter.
-const fn connect_as(id: u8) -> [u8; 16] {
-    [0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 1, id]
-}
-
-/// Connects; the stream is good for reading what comes after the CONNACK.
-fn connect(address: SocketAddr, id: u8) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(&connect_as(id)).unwrap();
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).unwrap();
-    assert_eq!(head[0], 0x20);
-    let mut rest = vec![0; usize::from(head[1])];
-    stream.read_exact(&mut rest).unwrap();
-    assert_eq!(rest.get(1), Some(&0), "the client is let in");
-    stream
-}
+use crate::support::{File, Folder, Running, connect, connect_as, dunlin, output};
 
 const FIRST: &str = "[listeners.first]\naddress = '127.0.0.1:0'\n";
 const BOTH: &str = "[listeners.first]\naddress = '127.0.0.1:0'\n\
@@ -118,36 +98,6 @@ fn without_a_running_broker_there_is_no_difference_to_tell() {
     assert_eq!(said.status.code(), Some(1));
     let said = String::from_utf8(said.stderr).unwrap();
     assert!(said.starts_with("dunlin: no running broker answers in "), "{said}");
-}
-
-#[test]
-fn the_service_manager_is_told_when_clients_are_served() {
-    let folder = Folder::new();
-    let path = folder.at("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut command = dunlin(&["--listen", "127.0.0.1:0"]);
-    let running =
-        Running::start(command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000"));
-    let hear = || {
-        let mut told = [0; 256];
-        let count = manager.recv(&mut told).unwrap();
-        String::from_utf8(told[..count].to_vec()).unwrap()
-    };
-    let hear_all_but = |quiet: &str| loop {
-        let told = hear();
-        if !told.contains(quiet) {
-            return told;
-        }
-    };
-    assert_eq!(hear_all_but("WATCHDOG").trim(), "READY=1");
-    assert_eq!(hear().trim(), "WATCHDOG=1");
-    running.signal("HUP");
-    let reloading = hear_all_but("WATCHDOG");
-    assert!(reloading.contains("RELOADING=1\n") && reloading.contains("MONOTONIC_USEC="));
-    assert_eq!(hear_all_but("WATCHDOG").trim(), "READY=1");
-    running.signal("TERM");
-    assert_eq!(hear_all_but("WATCHDOG").trim(), "STOPPING=1");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The real binary, run to its end or until it listens, and places for its files.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The binary without this machine's own variables, and with its store in memory unless `--data-dir` says otherwise.
 pub(crate) fn dunlin(arguments: &[&str]) -> Command {
@@ -88,6 +89,25 @@ impl Drop for Folder {
     }
 }
 
+/// CONNECT of an MQTT 5.0 client whose Client Identifier is this letter.
+pub(crate) const fn connect_as(id: u8) -> [u8; 16] {
+    [0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 1, id]
+}
+
+/// Connects; the stream is good for reading what comes after the CONNACK.
+pub(crate) fn connect(address: SocketAddr, id: u8) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(&connect_as(id)).unwrap();
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[0], 0x20);
+    let mut rest = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut rest).unwrap();
+    assert_eq!(rest.get(1), Some(&0), "the client is let in");
+    stream
+}
+
 /// A broker that runs; killed if the test forgets it.
 pub(crate) struct Running {
     pub(crate) child: Child,
@@ -100,7 +120,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts and reads up to the line that says where it listens.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_as_it_is(command.stderr(Stdio::piped()))
+    }
+
+    /// [`Running::start`] with a standard error that is the caller's.
+    pub(crate) fn start_as_it_is(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.starts_with("listening on ") {
