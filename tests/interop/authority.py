@@ -62,7 +62,7 @@ class Authority:
         file = file or name
         chain, key, request = (self.folder / f"{file}.{kind}" for kind in ("pem", "key", "csr"))
         new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{key}.new"]
-        openssl("req", *new, "-out", request, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}")
+        openssl("req", *new, "-out", request, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name},IP:127.0.0.1")
         times = ["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"] if expired else []
         openssl("ca", "-batch", "-notext", "-config", self._config, "-in", request, "-out", f"{chain}.new", *times)
         pathlib.Path(f"{key}.new").rename(key)

@@ -77,10 +77,10 @@ class _Log:
             raise SystemExit(f"no address printed within {START_SECS} s:\n{self.tail()}")
         return self._port
 
-    def wait_for(self, words):
-        """Until a line has these words."""
+    def wait_for(self, *words):
+        """Until a line has all of these words."""
         deadline = time.monotonic() + START_SECS
-        while not any(words in line for line in list(self._lines)):
+        while not any(all(word in line for word in words) for line in list(self._lines)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no line with {words!r}:\n{self.tail()}")
             time.sleep(0.05)

@@ -52,6 +52,12 @@ def rumqttc_driver():
     return [TARGET / "debug" / "interop-rumqttc"]
 
 
+def quic_client():
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
+    run(["cargo", "build", "--quiet", "--locked", "--manifest-path", HERE / "quic" / "Cargo.toml"], env=environment)
+    return TARGET / "debug" / "interop-quic"
+
+
 def mosquitto_clients():
     debian_packages({tool: "mosquitto-clients" for tool in ["mosquitto_pub", "mosquitto_sub", "mosquitto_rr"]})
 
