@@ -128,6 +128,7 @@ async fn large_data_arrives_as_it_left() {
 async fn who_is_not_let_in_is_counted_by_reason() {
     let authority = Authority::new();
     let other = Authority::named("Another authority");
+    let namesake = Authority::new();
     let server = authority.issue(SERVER);
     let good = authority.issue("device-1");
     let now = std::time::SystemTime::now();
@@ -138,6 +139,7 @@ async fn who_is_not_let_in_is_counted_by_reason() {
     let early = authority.issue_as(&early, "early");
     let revoked = authority.issue_as(&Request { serial: 99, ..Request::new("revoked") }, "revoked");
     let foreign = other.issue("foreign");
+    let forged = namesake.issue("forged");
     let listener = Listener::quic(TlsOptions {
         client_certificates: ClientCertificates::Required,
         client_authorities: vec![authority.file.clone()],
@@ -145,7 +147,7 @@ async fn who_is_not_let_in_is_counted_by_reason() {
         ..options(&[&server])
     });
     type Case<'a> = (&'a str, &'a [&'a str], Option<&'a Files>, Result<(), Refusal>);
-    let cases: [Case<'_>; 7] = [
+    let cases: [Case<'_>; 8] = [
         ("good", MQTT, Some(&good), Ok(())),
         ("another protocol", &["h3"], Some(&good), Err(Refusal::TlsAlpn)),
         ("none", MQTT, None, Err(Refusal::CertificateMissing)),
@@ -153,6 +155,7 @@ async fn who_is_not_let_in_is_counted_by_reason() {
         ("early", MQTT, Some(&early), Err(Refusal::CertificateNotYetValid)),
         ("revoked", MQTT, Some(&revoked), Err(Refusal::CertificateRevoked)),
         ("foreign", MQTT, Some(&foreign), Err(Refusal::CertificateUnknownIssuer)),
+        ("forged", MQTT, Some(&forged), Err(Refusal::CertificateUnknownIssuer)),
     ];
     for (case, alpn, certificate, expected) in cases {
         let (opened, _client) =

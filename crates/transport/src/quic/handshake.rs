@@ -107,6 +107,8 @@ fn alert_refusal(code: u64, words: &str) -> Refusal {
         Some(45) => Refusal::CertificateExpired,
         Some(42 | 43 | 46) => Refusal::CertificateInvalid,
         Some(48) => Refusal::CertificateUnknownIssuer,
+        // A signature that is not its issuer's is that of another authority by the same name.
+        Some(51) if words.contains("invalid peer certificate") => Refusal::CertificateUnknownIssuer,
         Some(116) => Refusal::CertificateMissing,
         Some(120) => Refusal::TlsAlpn,
         Some(70) => Refusal::TlsVersion,
