@@ -200,7 +200,7 @@ pub(crate) struct Authentication {
     tokens: Vec<Arc<JwtAuthenticator>>,
     /// Sections that ask another machine in a way in which passwords or their hashes can be read.
     exposed: Vec<String>,
-    throttle: Option<Throttle>,
+    throttle: Option<Arc<Throttle>>,
 }
 
 impl Authentication {
@@ -229,7 +229,10 @@ impl Authentication {
             return Err(Failure::Configuration(problems));
         }
         let logins = &configuration.logins;
-        authentication.throttle = logins.throttle.then(|| Throttle::new(logins.rules()));
+        authentication.throttle = logins.throttle.then(|| Arc::new(Throttle::new(logins.rules())));
+        if let Some(throttle) = &authentication.throttle {
+            workers.brake(Arc::clone(throttle));
+        }
         Ok(authentication)
     }
 
@@ -312,7 +315,7 @@ impl Authentication {
             builder = builder.named_authenticator(&name, step);
         }
         if let Some(throttle) = self.throttle {
-            builder = builder.login_guard(Arc::new(throttle));
+            builder = builder.login_guard(throttle);
         }
         builder.login_guard(Arc::new(Audit))
     }

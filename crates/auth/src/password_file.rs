@@ -194,7 +194,7 @@ impl PasswordFile {
         let (users, password) = (Arc::clone(users), password.clone());
         let fits = self
             .workers
-            .run(address, move |scratch| {
+            .run(address, name, move |scratch| {
                 match hashed.as_deref().and_then(|name| users.user(name)) {
                     Some(user) => user.password.verify(&password, scratch),
                     // There is nobody to be told from others.

@@ -1,6 +1,7 @@
 //! The brake on guessing: who fails too often has to wait before anybody looks at another password.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -56,12 +57,33 @@ impl Throttle {
 
     /// Who is counted, in 32 characters.
     fn name(&self, request: &AuthRequest) -> String {
-        let (kind, name) = match &request.user_name {
-            Some(user) => ("user", user),
-            None => ("client", &request.client_id),
-        };
+        match &request.user_name {
+            Some(user) => self.name_of_user(user),
+            None => self.name_of("client", &request.client_id),
+        }
+    }
+
+    /// How a user is counted.
+    pub(crate) fn name_of_user(&self, user: &str) -> String {
+        self.name_of("user", user)
+    }
+
+    fn name_of(&self, kind: &str, name: &str) -> String {
         let tag = hmac_of_parts(&self.key, &[kind.as_bytes(), name.as_bytes()]);
         tag.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether whoever is counted as `name` has to wait at `address` now.
+    pub(crate) fn waits(&self, address: IpAddr, name: &str) -> bool {
+        self.lock().check(address, name, Instant::now()).is_err()
+    }
+
+    /// A login of `user` has failed.
+    #[cfg(test)]
+    pub(crate) fn failed(&self, address: Option<IpAddr>, user: &str) {
+        if let Some(address) = address {
+            self.lock().failed(address, &self.name_of_user(user), Instant::now());
+        }
     }
 }
 
@@ -131,7 +153,7 @@ mod tests {
     }
 
     fn request(address: &str, user: &str) -> AuthRequest {
-        let address = Some((address.parse::<std::net::IpAddr>().expect("an address"), 7).into());
+        let address = Some((address.parse::<IpAddr>().expect("an address"), 7).into());
         AuthRequest {
             client_id: "s".to_owned(),
             version: Version::V5,

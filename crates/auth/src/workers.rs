@@ -10,12 +10,13 @@ use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use tokio::sync::oneshot;
 
 use crate::origin::Origin;
+use crate::throttle::Throttle;
 
 /// How many threads there are, and how many may wait for them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,6 +55,8 @@ pub struct WorkersCounts {
     pub refused_full: u64,
     /// Not begun, because nobody waited for them any more.
     pub abandoned: u64,
+    /// Not begun, because their client had come to wait after failures.
+    pub braked: u64,
 }
 
 /// A fixed number of threads with a bounded line before them. A clone is a handle on the same threads; they end with the
@@ -92,6 +95,7 @@ impl Workers {
             places: Mutex::default(),
             arrived: Condvar::new(),
             counts: Counts::default(),
+            brake: OnceLock::new(),
         });
         let workers = Self { line: Arc::clone(&line), _closing: Arc::new(Closing(line)) };
         for number in 1..=options.threads.get() {
@@ -103,18 +107,31 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Computes on one of the threads, when `address` has its turn. The caller going away takes it out of the line.
+    /// Has a brake asked once more when a computation has its turn: whoever has come to wait since it got in line is not
+    /// looked at. Without it, a client that sends many guesses at once has all of them checked before the first has failed.
+    /// The first brake stays.
+    pub fn brake(&self, throttle: Arc<Throttle>) {
+        // There is one already: it stays.
+        let _ = self.line.brake.set(throttle);
+    }
+
+    /// Computes on one of the threads, when `address` has its turn, for who logs in as `user`. The caller going away takes it
+    /// out of the line.
     ///
     /// # Errors
     ///
-    /// [`Busy`] when there is no room in the line, or the computation panicked.
+    /// [`Busy`] when there is no room in the line, the brake says so by now, or the computation panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         address: Option<IpAddr>,
+        user: &str,
         compute: impl FnOnce(&mut Scratch) -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let (answer, answered) = oneshot::channel();
-        let job = Waiting { compute, answer };
+        let braked = self.line.brake.get().zip(address).map(|(throttle, address)| {
+            (Arc::clone(throttle), address, throttle.name_of_user(user))
+        });
+        let job = Waiting { compute, answer, braked };
         self.line.enter(Origin::of(address), Box::new(job))?;
         answered.await.map_err(|_| Busy)
     }
@@ -138,12 +155,17 @@ trait Job: Send {
     /// Whether anybody still waits.
     fn is_wanted(&self) -> bool;
 
+    /// Whether its client has come to wait after failures.
+    fn is_braked(&self) -> bool;
+
     fn run(self: Box<Self>, scratch: &mut Scratch);
 }
 
 struct Waiting<C, T> {
     compute: C,
     answer: oneshot::Sender<T>,
+    /// Who is to be asked about whom.
+    braked: Option<(Arc<Throttle>, IpAddr, String)>,
 }
 
 impl<T: Send, C: FnOnce(&mut Scratch) -> T + Send> Job for Waiting<C, T> {
@@ -151,8 +173,12 @@ impl<T: Send, C: FnOnce(&mut Scratch) -> T + Send> Job for Waiting<C, T> {
         !self.answer.is_closed()
     }
 
+    fn is_braked(&self) -> bool {
+        self.braked.as_ref().is_some_and(|(throttle, address, name)| throttle.waits(*address, name))
+    }
+
     fn run(self: Box<Self>, scratch: &mut Scratch) {
-        let Self { compute, answer } = *self;
+        let Self { compute, answer, .. } = *self;
         // Nobody waits any more: nothing to do about it now.
         let _ = answer.send(compute(scratch));
     }
@@ -174,6 +200,7 @@ struct Line {
     places: Mutex<Places>,
     arrived: Condvar,
     counts: Counts,
+    brake: OnceLock<Arc<Throttle>>,
 }
 
 impl Line {
@@ -205,10 +232,15 @@ impl Line {
 
     /// What each thread does until the end.
     fn work(&self) {
+        step_back();
         let mut scratch = Scratch::default();
         while let Some(job) = self.next() {
             if !job.is_wanted() {
                 Counts::add(&self.counts.abandoned);
+                continue;
+            }
+            if job.is_braked() {
+                Counts::add(&self.counts.braked);
                 continue;
             }
             Counts::add(&self.counts.computed);
@@ -233,6 +265,13 @@ impl Line {
             places = self.arrived.wait(places).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// Lets those who are connected go first: this thread takes the time that the workers of the runtime leave.
+fn step_back() {
+    // Of this thread alone, on Linux; elsewhere it would be the whole process. If it cannot be, it is not.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 10);
 }
 
 impl Places {
@@ -284,6 +323,7 @@ struct Counts {
     refused_address: AtomicU64,
     refused_full: AtomicU64,
     abandoned: AtomicU64,
+    braked: AtomicU64,
 }
 
 impl Counts {
@@ -297,6 +337,7 @@ impl Counts {
             refused_address: self.refused_address.load(Ordering::Relaxed),
             refused_full: self.refused_full.load(Ordering::Relaxed),
             abandoned: self.abandoned.load(Ordering::Relaxed),
+            braked: self.braked.load(Ordering::Relaxed),
         }
     }
 }
@@ -305,6 +346,9 @@ impl Counts {
 mod tests {
     use std::net::Ipv4Addr;
     use std::sync::mpsc;
+    use std::time::Duration;
+
+    use dunlin_access::{Rate, ThrottleRules};
 
     use super::*;
 
@@ -328,7 +372,7 @@ mod tests {
                 let _ = begun.send(());
                 let _ = wait.recv();
             };
-            workers.run(None, job).await
+            workers.run(None, "", job).await
         });
         has_begun.await.expect("it begins");
         release
@@ -346,7 +390,7 @@ mod tests {
         let (workers, order) = (workers.clone(), Arc::clone(order));
         let running = tokio::spawn(async move {
             let job = move |_: &mut Scratch| order.lock().expect("no panic").push(name);
-            workers.run(address(last), job).await
+            workers.run(address(last), "u", job).await
         });
         // One runtime thread: the task runs until it waits.
         tokio::task::yield_now().await;
@@ -399,8 +443,12 @@ mod tests {
         let busy = Err(Busy);
         assert_eq!(outcomes, [Ok(()), busy, busy, busy, Ok(()), Ok(()), busy, Ok(())]);
         assert_eq!(*order.lock().expect("no panic"), ["a1", "b1", "c1", "d1"]);
-        let counts =
-            WorkersCounts { computed: 5, refused_address: 1, refused_full: 3, abandoned: 0 };
+        let counts = WorkersCounts {
+            computed: 5,
+            refused_address: 1,
+            refused_full: 3,
+            ..WorkersCounts::default()
+        };
         assert_eq!(workers.counts(), counts);
     }
 
@@ -413,11 +461,41 @@ mod tests {
         gone.abort();
         assert!(gone.await.expect_err("aborted").is_cancelled());
         drop(release);
-        let panics = workers.run(address(2), |_| -> () { panic!("on purpose") });
+        let panics = workers.run(address(2), "u", |_| -> () { panic!("on purpose") });
         assert_eq!(panics.await, Err(Busy));
-        assert_eq!(workers.run(address(3), |_| 7).await, Ok(7));
+        assert_eq!(workers.run(address(3), "u", |_| 7).await, Ok(7));
         assert!(order.lock().expect("no panic").is_empty());
         let counts = WorkersCounts { computed: 3, abandoned: 1, ..WorkersCounts::default() };
+        assert_eq!(workers.counts(), counts);
+    }
+
+    #[tokio::test]
+    async fn guesses_that_were_in_line_before_the_first_failed_are_not_all_checked() {
+        let workers = one_thread(64, 64);
+        let mut rules = ThrottleRules::default();
+        rules.per_address_and_user = Rate::new(3, Duration::from_secs(86_400));
+        let throttle = Arc::new(Throttle::new(rules));
+        workers.brake(Arc::clone(&throttle));
+        let release = occupy(&workers).await;
+        let mut running = Vec::new();
+        for (last, user) in [(1, "alice"); 10].into_iter().chain([(1, "bob"), (2, "alice")]) {
+            let (workers, throttle) = (workers.clone(), Arc::clone(&throttle));
+            running.push(tokio::spawn(async move {
+                let job = move |_: &mut Scratch| throttle.failed(address(last), user);
+                workers.run(address(last), user, job).await
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(release);
+        let mut outcomes = Vec::new();
+        for each in running {
+            outcomes.push(each.await.expect("no panic"));
+        }
+        let mut expected = vec![Ok(()); 3];
+        expected.resize(10, Err(Busy));
+        expected.extend([Ok(()), Ok(())]);
+        assert_eq!(outcomes, expected);
+        let counts = WorkersCounts { computed: 6, braked: 7, ..WorkersCounts::default() };
         assert_eq!(workers.counts(), counts);
     }
 }

@@ -228,17 +228,24 @@ impl<S: UserSource> Lookup<S> {
             Found::Record(record) => (Some(record), Known::Wrong),
         };
         let Some(Record { password, identity }) = record else {
-            self.fits(self.stand_ins.of(name), question).await?;
+            self.fits(self.stand_ins.of(name), name, question).await?;
             return Ok(otherwise);
         };
         self.stand_ins.note(name, &password);
-        let fits = self.fits(Arc::new(password), question).await?;
+        let fits = self.fits(Arc::new(password), name, question).await?;
         Ok(if fits { Known::Right(identity) } else { Known::Wrong })
     }
 
-    async fn fits(&self, hash: Arc<PasswordHash>, question: &Question) -> Result<bool, Busy> {
+    async fn fits(
+        &self,
+        hash: Arc<PasswordHash>,
+        user: &str,
+        question: &Question,
+    ) -> Result<bool, Busy> {
         let password = question.password.clone();
-        self.workers.run(question.address, move |scratch| hash.verify(&password, scratch)).await
+        self.workers
+            .run(question.address, user, move |scratch| hash.verify(&password, scratch))
+            .await
     }
 
     /// Counts a failure, and says so when failures begin and once a minute after that.
