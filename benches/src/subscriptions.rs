@@ -37,7 +37,8 @@ pub fn all() -> Vec<Workload> {
 }
 
 /// As many devices, each with one subscriber of its own.
-fn exact(name: &'static str, devices: u32) -> Workload {
+#[must_use]
+pub fn exact(name: &'static str, devices: u32) -> Workload {
     let topic = |device: u32| format!("site/{:03}/device/{device:08}", device % 1000);
     Workload {
         name,
@@ -48,7 +49,8 @@ fn exact(name: &'static str, devices: u32) -> Workload {
 
 /// Of 10,000 devices on 100 sites: most watched wherever they are, some with all they tell, some by one metric at a
 /// known place, and everything of each site watched as well.
-fn mix() -> Workload {
+#[must_use]
+pub fn mix() -> Workload {
     let devices = 10_000;
     let site = |device: u32| device % 100;
     let filter = |device: u32| match device % 10 {
@@ -77,7 +79,8 @@ fn fan_out() -> Workload {
 }
 
 /// Names of ten levels, of which filters leave one open.
-fn deep() -> Workload {
+#[must_use]
+pub fn deep() -> Workload {
     let cells = 1_000;
     let levels = |cell: u32, robot: &str| {
         let (plant, hall, line) = (cell % 4, cell / 4 % 5, cell / 20 % 10);
