@@ -74,8 +74,8 @@ pub use crate::explain::{Answer, Considered, Explanation, Finding, Question, exp
 pub use crate::file::{RULES_FILE_BYTES_MAX, parse_rules, write_rules};
 pub use crate::limits::{
     AddressRange, BAN_FILE_BYTES_MAX, Ban, BanList, BanListFull, BanTarget, EffectiveQuotas,
-    FLAP_CONNECTS_MAX, FlapDetector, FlapRule, InvalidAddressRange, Limit, LoginThrottle, Quotas,
-    Rate, Scope, ThrottleRules, Throttled, ThrottledBy, TokenBucket, UnixSeconds, Visitor,
+    FLAP_CONNECTS_MAX, FlapDetector, FlapRule, InvalidAddressRange, Limit, LoginThrottle, Named,
+    Quotas, Rate, Scope, ThrottleRules, Throttled, ThrottledBy, TokenBucket, UnixSeconds, Visitor,
     parse_bans, write_bans,
 };
 pub use crate::mosquitto::{MosquittoAcl, parse_mosquitto_acl};

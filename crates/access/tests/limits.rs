@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_access::{
     AddressRange, Ban, BanList, BanListFull, BanTarget, EffectiveQuotas, FlapDetector, FlapRule,
-    LoginThrottle, Quotas, Rate, Scope, ThrottleRules, Throttled, ThrottledBy, TokenBucket,
+    LoginThrottle, Named, Quotas, Rate, Scope, ThrottleRules, Throttled, ThrottledBy, TokenBucket,
     UnixSeconds, Visitor, parse_bans, write_bans,
 };
 use proptest::prelude::*;
@@ -103,6 +103,32 @@ fn a_rate_is_changed_while_it_runs() {
 }
 
 #[test]
+fn what_was_taken_and_not_used_goes_back() {
+    let start = an_instant();
+    let mut bucket = TokenBucket::new(Rate::per_second(10).with_burst(5), start);
+    assert_eq!((bucket.available(start), bucket.is_full(start)), (5, true));
+    assert_eq!(bucket.charge(7, start), Duration::from_millis(200));
+    assert_eq!((bucket.available(start), bucket.is_full(start)), (0, false));
+    bucket.give_back(4);
+    assert_eq!(bucket.available(start), 2);
+    // Never more than the burst.
+    bucket.give_back(9);
+    assert_eq!((bucket.available(start), bucket.is_full(start)), (5, true));
+}
+
+#[test]
+fn limits_that_say_nothing_leave_it_to_others() {
+    let mut own = Quotas::default();
+    own.connections = Some(1);
+    let mut others = Quotas::default();
+    others.connections = Some(2);
+    others.keep_alive_min = Some(secs(3));
+    let mut expected = others;
+    expected.connections = Some(1);
+    assert_eq!(own.or(others), expected);
+}
+
+#[test]
 fn the_tightest_quota_counts_and_says_where_it_was_set() {
     let quotas = |set: fn(&mut Quotas)| {
         let mut quotas = Quotas::default();
@@ -192,9 +218,20 @@ fn target() -> impl Strategy<Value = BanTarget> {
     ];
     prop_oneof![
         address.prop_map(|text| BanTarget::Address(text.parse().expect("a range"))),
-        prop::sample::select(vec!["u", "v\"\n"]).prop_map(|name| BanTarget::User(name.into())),
-        prop::sample::select(vec!["c", "d\\"]).prop_map(|id| BanTarget::Client(id.into())),
+        named(vec!["u", "v\"\n"]).prop_map(BanTarget::User),
+        named(vec!["c", "d\\"]).prop_map(BanTarget::Client),
     ]
+}
+
+fn named(names: Vec<&'static str>) -> impl Strategy<Value = Named> {
+    let tenant = prop::option::of(prop::sample::select(vec!["t", "t\"\n"]));
+    (prop::sample::select(names), tenant)
+        .prop_map(|(name, tenant)| Named { name: name.into(), tenant: tenant.map(Box::from) })
+}
+
+fn is_named(visitor: &Visitor<'_>, name: Option<&str>, named: &Named) -> bool {
+    name == Some(&*named.name)
+        && named.tenant.as_deref().is_none_or(|tenant| visitor.tenant == Some(tenant))
 }
 
 proptest! {
@@ -221,12 +258,13 @@ proptest! {
             Visitor { address: Some(ip), ..Visitor::default() },
             Visitor { user: Some("u"), ..Visitor::default() },
             Visitor { client_id: Some("c"), ..Visitor::default() },
-            Visitor { address: Some(ip), user: Some("u"), client_id: Some("c") },
+            Visitor { user: Some("u"), tenant: Some("t"), ..Visitor::default() },
+            Visitor { address: Some(ip), user: Some("u"), client_id: Some("c"), tenant: Some("t") },
         ] {
             let is_meant = |ban: &&Ban| match &ban.target {
                 BanTarget::Address(range) => visitor.address.is_some_and(|ip| range.contains(ip)),
-                BanTarget::User(name) => visitor.user == Some(&**name),
-                BanTarget::Client(id) => visitor.client_id == Some(&**id),
+                BanTarget::User(named) => is_named(&visitor, visitor.user, named),
+                BanTarget::Client(named) => is_named(&visitor, visitor.client_id, named),
             };
             let found = list.find(&visitor, now);
             let expected: Vec<_> = plain.values().filter(holds).filter(is_meant).collect();
@@ -247,7 +285,7 @@ proptest! {
 fn bans_are_bounded_and_expired_ones_make_room() {
     let mut list = BanList::default();
     let ban = |number: usize, until| Ban {
-        target: BanTarget::Client(number.to_string().into()),
+        target: BanTarget::Client(Named::anywhere(&number.to_string())),
         until: Some(UnixSeconds(until)),
         reason: "".into(),
     };
@@ -278,6 +316,7 @@ fn what_is_wrong_in_a_file_of_bans_is_listed_with_its_lines() {
         ),
         ("[[ban]]\nuser = 'x'\nuntil = 'monday'", "3: `until` must be seconds since 1970"),
         ("[[ban]]\nuser = 'x'\nuntl = 7", "3: unknown key `untl`: did you mean `until`?"),
+        ("[[ban]]\naddress = '10.0.0.1'\ntenant = 't'", "3: an address is banned for all tenants"),
         ("[[ban]]\nuser = 7", "2: `user` must be a text in quotes"),
     ] {
         let problems = parse_bans("f", text, UnixSeconds(0)).expect_err(text);

@@ -109,6 +109,11 @@ impl Access {
         cache.rights(subject).map(Some)
     }
 
+    /// Has everybody look anew at what holds for it, though the rules are the same.
+    pub(crate) fn renew(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
     fn replace(&self, rules: RuleSet) {
         let mut cache = self.cache.lock();
         cache.replace(Arc::new(rules));
@@ -116,7 +121,7 @@ impl Access {
     }
 
     /// How many refusals went without a line since the last one; none if this one does too.
-    fn may_log(&self) -> Option<u64> {
+    pub(crate) fn may_log(&self) -> Option<u64> {
         let mut pace = self.log.lock();
         let now = Instant::now();
         if now.saturating_duration_since(pace.second) >= Duration::from_secs(1) {

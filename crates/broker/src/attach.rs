@@ -23,6 +23,7 @@ use crate::metrics::{add, sub};
 use crate::namespace::Namespace;
 use crate::persist::{Entry, Write, record};
 use crate::queue::Drops;
+use crate::quotas::{Held, QuotaEvent};
 
 /// A session and the right to use it. Dropped before it is taken out, it parks the session again.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Owned {
     pub(crate) mailbox: Arc<Mailbox>,
     session: Option<Box<Session>>,
     pub(crate) session_present: bool,
+    /// The client's places in the accounts that limit it.
+    pub(crate) quota: Option<Box<Held>>,
 }
 
 /// Who asks for a session.
@@ -41,6 +44,7 @@ pub(crate) struct Comer {
     pub(crate) user: String,
     pub(crate) vouched: Option<Arc<Vouched>>,
     pub(crate) rights: Option<Arc<Rights>>,
+    pub(crate) quota: Option<Box<Held>>,
 }
 
 /// Why a connection gets no session.
@@ -50,6 +54,8 @@ pub(crate) enum NotAttached {
     Superseded,
     /// CONNACK says why.
     Refused(ReasonCode),
+    /// There is no room for it, or it comes too fast: 0x97 or 0x9F.
+    OverQuota(QuotaEvent),
     /// The rules forbid it: 0x87, and the record of the connection says why.
     Forbidden(Forbidden),
     /// The store failed.
@@ -82,7 +88,7 @@ impl NotAttached {
     pub(crate) const fn end_reason(self) -> EndReason {
         match self {
             Self::Superseded => EndReason::TakenOver,
-            Self::Refused(_) | Self::Forbidden(_) => EndReason::Refused,
+            Self::Refused(_) | Self::OverQuota(_) | Self::Forbidden(_) => EndReason::Refused,
             Self::StoreFailed => EndReason::StoreFailed,
             Self::HookPanicked => EndReason::Panicked,
         }
@@ -92,7 +98,7 @@ impl NotAttached {
 impl Owned {
     fn fresh(core: &Arc<Core>, mailbox: Arc<Mailbox>) -> Self {
         let session = Some(Box::new(Session::new(mailbox.client_id.clone())));
-        Self { core: Arc::clone(core), mailbox, session, session_present: false }
+        Self { core: Arc::clone(core), mailbox, session, session_present: false, quota: None }
     }
 
     /// Takes the session out; from now on whoever has it parks it.
@@ -115,9 +121,10 @@ pub(crate) async fn attach(
     comer: Comer,
     request: Attach,
 ) -> Result<Owned, NotAttached> {
-    let Comer { namespace, user, vouched, rights } = comer;
+    let Comer { namespace, user, vouched, rights, quota } = comer;
     let mut entries = Vec::new();
     let mut owned = obtain(&core, &namespace, &request, &user, &mut entries).await?;
+    owned.quota = quota;
     let mailbox = &owned.mailbox;
     mailbox.introduce(vouched, rights);
     if owned.session_present
@@ -196,6 +203,7 @@ async fn obtain(
                     mailbox,
                     session: Some(session),
                     session_present: true,
+                    quota: None,
                 };
                 let now = Instant::now();
                 let resumable =

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::allowed::Allowed;
+use crate::bans::Bans;
 use crate::budget::{Budget, Pressure};
 use crate::chain::Authenticators;
 use crate::config::Config;
@@ -36,6 +37,7 @@ use crate::namespace::{Namespace, Namespaces};
 use crate::pager::Pager;
 use crate::persist::{Entry, RetainedPlace, Write, record};
 use crate::queue::Drops;
+use crate::quotas::{Book, QuotaEvent};
 use crate::retained::{Kept, RetainedSet};
 use crate::router::Route;
 
@@ -50,6 +52,10 @@ pub(crate) struct Core {
     pub(crate) budget: Arc<Budget>,
     pub(crate) namespaces: Namespaces,
     pub(crate) access: Access,
+    /// Who may do how much.
+    pub(crate) quotas: Book,
+    /// Who is not let in.
+    pub(crate) bans: Bans,
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) interests: Interests,
     pub(crate) authenticators: Authenticators,
@@ -104,10 +110,24 @@ impl Core {
         let allowed = Allowed::of(&config.limits);
         self.connections_max.store(allowed.connections, Ordering::Relaxed);
         self.budget.set_max(allowed.memory_bytes);
+        let other_quotas = self.config().quotas != config.quotas;
+        if other_quotas {
+            self.quotas.set_rules(&config.quotas, Instant::now());
+        }
+        self.bans.set_rules(&config.bans);
         let messages_max = config.limits.retained_messages_max;
         self.namespaces.common().totals.set_limits(messages_max, allowed.retained_bytes);
         self.config.store(Arc::new(config));
         self.generation.fetch_add(1, Ordering::Release);
+        if other_quotas {
+            // Who has no account yet and should takes it, and who waits for one waits anew.
+            self.access.renew();
+            self.for_each_session(|mailbox| {
+                if mailbox.is_on_a_listener() {
+                    mailbox.notify(Vec::new());
+                }
+            });
+        }
         self.reconfigured.notify_waiters();
     }
 
@@ -211,6 +231,21 @@ impl Core {
             && guarded(|| self.hooks.on_drop(client_id, message, reason)).is_none()
         {
             add(&self.counters.hook_panics, 1);
+        }
+    }
+
+    /// Counts that somebody's limit was reached, and says so unless that was said of many others just now.
+    pub(crate) fn quota_exceeded(
+        &self,
+        counters: &Counters,
+        event: QuotaEvent,
+        whose: &str,
+        client_id: &str,
+    ) {
+        counters.quotas.add(event, 1);
+        if let Some(left_out) = self.access.may_log() {
+            let limit = event.limit.name();
+            tracing::warn!(event = "quota_exceeded", limit, whose, client_id, left_out);
         }
     }
 

@@ -49,11 +49,15 @@ pub enum EndReason {
     /// The client did what it may not, its version or QoS has no way to be told, and the rules say that it is disconnected; or
     /// other rules have no rights for such a client at all.
     NotAuthorized,
+    /// The client kept sending faster than it may, and its rule says that it is disconnected then.
+    OverRate,
+    /// It was banned.
+    Banned,
 }
 
 impl EndReason {
     /// Every reason, in the order of the snapshot.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ClientDisconnected,
         Self::ConnectionLost,
         Self::TakenOver,
@@ -72,6 +76,8 @@ impl EndReason {
         Self::ListenerRemoved,
         Self::LimitLowered,
         Self::NotAuthorized,
+        Self::OverRate,
+        Self::Banned,
     ];
 
     /// The stable name, as in logs.
@@ -96,6 +102,8 @@ impl EndReason {
             Self::ListenerRemoved => "listener_removed",
             Self::LimitLowered => "limit_lowered",
             Self::NotAuthorized => "not_authorized",
+            Self::OverRate => "over_rate",
+            Self::Banned => "banned",
         }
     }
 }

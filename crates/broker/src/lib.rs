@@ -48,6 +48,7 @@
 mod access;
 mod allowed;
 mod attach;
+mod bans;
 mod budget;
 mod buffers;
 mod chain;
@@ -75,6 +76,7 @@ mod pages;
 mod persist;
 mod policy;
 mod queue;
+mod quotas;
 mod recovery;
 mod registry;
 mod reload;
@@ -87,11 +89,13 @@ mod tenant;
 mod tenants;
 
 pub use config::{
-    AcceptedVersions, AccessConfig, Applies, Config, Durability, DurabilityRule, Endpoint,
-    ForeignSessions, InvalidConfig, Limits, ListenerConfig, Overflow, StoreFull, SysConfig,
-    SysPublish,
+    AcceptedVersions, AccessConfig, Applies, BansConfig, Config, Durability, DurabilityRule,
+    Endpoint, ForeignSessions, InvalidConfig, Limits, ListenerConfig, OverRate, Overflow,
+    QuotaRule, Quotas, Rate, StoreFull, SysConfig, SysPublish, Whom,
 };
-pub use dunlin_access::{Explanation, Question, RuleSet};
+pub use dunlin_access::{
+    Ban, BanList, BanListFull, BanTarget, Explanation, Named, Question, RuleSet, UnixSeconds,
+};
 pub use dunlin_codec::{Message, Qos, ReasonCode, SubscriptionOptions, TopicName, Version};
 pub use dunlin_store::{MemoryStore, Store};
 #[cfg(unix)]
@@ -108,6 +112,7 @@ pub use namespace::TenantError;
 pub use policy::{
     AuthRequest, Authenticator, BoxFuture, Decision, Identity, Login, LoginGuard, Step,
 };
+pub use quotas::{QuotaEvent, QuotaLimit, QuotaScope};
 pub use reload::{
     AboveLimit, ChangedListener, ChangedSetting, Clients, LimitExceeded, ListenerChange,
     ReloadReport,

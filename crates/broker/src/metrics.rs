@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dunlin_transport::Refusal;
 
 use crate::end::EndReason;
+use crate::quotas::{QuotaCounts, QuotaEvent};
 
 /// Why an Application Message, or one copy of it, was not delivered.
 #[non_exhaustive]
@@ -42,11 +43,13 @@ pub enum DropReason {
     Hook,
     /// The store could not take it.
     Store,
+    /// Its publisher kept sending faster than it may.
+    OverRate,
 }
 
 impl DropReason {
     /// Every reason, in the order of the snapshot.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::QueueMessages,
         Self::QueueBytes,
         Self::SlowReader,
@@ -61,6 +64,7 @@ impl DropReason {
         Self::RetainedFull,
         Self::Hook,
         Self::Store,
+        Self::OverRate,
     ];
 
     /// The stable name, as in logs and below `$SYS/broker/publish/messages/dropped/`.
@@ -81,6 +85,7 @@ impl DropReason {
             Self::RetainedFull => "retained_full",
             Self::Hook => "hook",
             Self::Store => "store",
+            Self::OverRate => "over_rate",
         }
     }
 }
@@ -94,6 +99,7 @@ macro_rules! counters {
             dropped: [AtomicU64; DropReason::ALL.len()],
             ended: [AtomicU64; EndReason::ALL.len()],
             refused: [AtomicU64; Refusal::ALL.len()],
+            pub(crate) quotas: QuotaCounts,
         }
 
         /// A snapshot of every counter. Totals since the start unless said otherwise.
@@ -109,6 +115,8 @@ macro_rules! counters {
             pub certificate_days_left: BTreeMap<String, i64>,
             /// Connections that ended before their first byte of MQTT, by reason.
             pub handshakes_refused: BTreeMap<Refusal, u64>,
+            /// How often somebody's limit was reached, by whose and which it is. What never happened is not in it.
+            pub quotas: BTreeMap<QuotaEvent, u64>,
         }
 
         impl Counters {
@@ -121,6 +129,7 @@ macro_rules! counters {
                     certificate_days_left: BTreeMap::new(),
                     handshakes_refused: Refusal::ALL.iter().zip(&self.refused)
                         .map(|(why, count)| (*why, count.load(Ordering::Relaxed))).collect(),
+                    quotas: self.quotas.snapshot(),
                     connections_ended: EndReason::ALL.iter().zip(&self.ended)
                         .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
                 }
@@ -136,6 +145,9 @@ macro_rules! counters {
                 }
                 for (why, count) in &other.handshakes_refused {
                     *self.handshakes_refused.entry(*why).or_default() += count;
+                }
+                for (event, count) in &other.quotas {
+                    *self.quotas.entry(*event).or_default() += count;
                 }
                 for (reason, count) in &other.connections_ended {
                     *self.connections_ended.entry(*reason).or_default() += count;
@@ -244,6 +256,10 @@ counters! {
     wills_refused,
     /// Subscriptions taken away because other rules came into force, or other rights at the next CONNECT.
     subscriptions_removed,
+    /// CONNECTs of clients, users and addresses that are banned, and connections closed for it before that.
+    connects_banned,
+    /// Bans that the broker made by itself.
+    bans_made,
     /// CONNECTs with the Client Identifier of another identity's session.
     sessions_of_others_refused,
     /// Tenants that were not opened because there were `tenants_max`.

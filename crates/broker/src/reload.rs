@@ -12,6 +12,7 @@ use crate::end::EndReason;
 use crate::listen::{Change, Listeners, Places, load_proofs};
 use crate::mailbox::Mailbox;
 use crate::queue::Drops;
+use crate::quotas::{Key, QuotaScope};
 use crate::server::{Broker, ServerError};
 
 /// Clients that a report names; further ones are counted only.
@@ -229,6 +230,43 @@ fn clients_of(core: &Core, places: &Places) -> Clients {
     Clients::new(names)
 }
 
+/// The connected clients of an account.
+fn connected_as(core: &Core, listeners: &Listeners, key: &Key) -> Clients {
+    let belongs = belongs_to(listeners, key);
+    let mut names = Vec::new();
+    core.for_each_session(|mailbox| {
+        if mailbox.is_online() && belongs(mailbox) {
+            names.push(mailbox.client_id.as_str().to_owned());
+        }
+    });
+    Clients::new(names)
+}
+
+/// Whether a client's connections count for an account.
+fn belongs_to<'a>(listeners: &Listeners, key: &'a Key) -> impl Fn(&Mailbox) -> bool + use<'a> {
+    let number = listeners
+        .places()
+        .find(|(config, _)| config.name == *key.name)
+        .map(|(_, places)| places.number);
+    let Key { scope, name, tenant, user } = key;
+    move |mailbox| {
+        let in_tenant = |tenant: &str| *mailbox.namespace.name == *tenant;
+        match scope {
+            QuotaScope::Client => mailbox.client_id.as_str() == &**name && in_tenant(tenant),
+            QuotaScope::User => mailbox.owner() == *name && in_tenant(tenant),
+            QuotaScope::Role => {
+                let vouched = mailbox.vouched();
+                let has =
+                    vouched.is_some_and(|vouched| vouched.roles.iter().any(|it| **it == **name));
+                has && mailbox.owner() == *user && in_tenant(tenant)
+            }
+            QuotaScope::Tenant => in_tenant(name),
+            QuotaScope::Listener => number.is_some_and(|number| mailbox.is_connected_by(number)),
+            QuotaScope::Broker => true,
+        }
+    }
+}
+
 /// The limits that become lower than what is there.
 fn above(
     core: &Core,
@@ -279,6 +317,13 @@ fn above(
     found.extend(sessions_above(core, "limits.queue_bytes_max", bytes, |session| {
         session.load().1 as u64
     }));
+    let quotas = core.quotas.above(&wanted.quotas).into_iter();
+    found.extend(quotas.map(|(key, limit, found)| LimitExceeded {
+        setting: format!("quotas of {key}: connections_max"),
+        limit,
+        found,
+        clients: connected_as(core, listeners, &key),
+    }));
     found
 }
 
@@ -315,6 +360,11 @@ fn enforce(core: &Arc<Core>, listeners: &Listeners) {
     let allowed = Allowed::of(&config.limits).connections;
     let beyond = core.connections.load(Ordering::Relaxed).saturating_sub(allowed);
     close_some(core, beyond, |mailbox| mailbox.is_online());
+    // Under the rules as they are now, whether this reload changed them or not.
+    for (key, most, there) in core.quotas.over_full() {
+        let belongs = belongs_to(listeners, &key);
+        close_some(core, there - most, |mailbox| mailbox.is_online() && belongs(mailbox));
+    }
     core.for_each_session(|mailbox| {
         let mut drops = Drops::default();
         mailbox.namespace.charge(mailbox.trim(&config.limits, &mut drops));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use dunlin_access::RuleSet;
+use dunlin_access::{BanList, RuleSet};
 use dunlin_codec::{Message, ReasonCode};
 use dunlin_store::{Committer, CommitterOptions, MemoryStore, MessageId, Store, StoreError};
 #[cfg(unix)]
@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::allowed::Allowed;
+use crate::bans::Bans;
 use crate::budget::Budget;
 use crate::chain::Authenticators;
 use crate::config::{Config, Endpoint, InvalidConfig, ListenerConfig};
@@ -38,6 +39,7 @@ use crate::metrics::{Counters, DropReason, Metrics};
 use crate::namespace::{Common, Namespaces, TenantError};
 use crate::pager::Pager;
 use crate::policy::{Authenticator, LoginGuard};
+use crate::quotas::Book;
 use crate::recovery;
 use crate::retained::Totals;
 use crate::sys;
@@ -105,6 +107,7 @@ pub struct Builder {
     hooks: Arc<dyn Hooks>,
     authenticators: Authenticators,
     rules: RuleSet,
+    bans: BanList,
     #[cfg(unix)]
     inherited: Option<Inherited>,
 }
@@ -196,6 +199,14 @@ impl Builder {
         self
     }
 
+    /// Does not let these in. By default there is no ban. What becomes of them is the program's to keep over a restart:
+    /// [`Broker::bans_changed`].
+    #[must_use]
+    pub fn bans(mut self, bans: BanList) -> Self {
+        self.bans = bans;
+        self
+    }
+
     /// Takes the sockets that the service manager handed over, for listeners that name them.
     #[cfg(unix)]
     #[must_use]
@@ -211,7 +222,8 @@ impl Builder {
     /// [`ServerError`] when a setting cannot work, the store cannot be read or an address cannot be taken. Nothing is left
     /// running then.
     pub async fn start(self) -> Result<Broker, ServerError> {
-        let Self { mut config, store, store_niceness, hooks, authenticators, rules, .. } = self;
+        let Self { mut config, store, store_niceness, hooks, authenticators, rules, bans, .. } =
+            self;
         config.check()?;
         authenticators.check(&config)?;
         let before_connect =
@@ -243,7 +255,7 @@ impl Builder {
         })
         .map_err(ServerError::Thread)?;
         let pager = Pager::new(!keeps_wills);
-        let policy = Policy { hooks, authenticators, rules };
+        let policy = Policy { hooks, authenticators, rules, bans };
         let core = core(config.clone(), policy, committer, pager, closing);
         recovery::restore(&core, recovered, &mut *reader)?;
         core.pager.start(&core, reader).map_err(ServerError::Thread)?;
@@ -259,6 +271,7 @@ struct Policy {
     hooks: Arc<dyn Hooks>,
     authenticators: Authenticators,
     rules: RuleSet,
+    bans: BanList,
 }
 
 fn core(
@@ -268,7 +281,7 @@ fn core(
     pager: Pager,
     closing: watch::Sender<bool>,
 ) -> Arc<Core> {
-    let Policy { hooks, authenticators, rules } = policy;
+    let Policy { hooks, authenticators, rules, bans } = policy;
     let allowed = Allowed::of(&config.limits);
     let budget = Budget::new(allowed.memory_bytes);
     let common = Common {
@@ -280,11 +293,13 @@ fn core(
     let interests: Interests = hooks.interests();
     Arc::new_cyclic(|me| Core {
         me: me.clone(),
-        config: ArcSwap::from_pointee(config),
         counters: Counters::default(),
         budget,
         namespaces: Namespaces::new(common),
         access: Access::new(rules),
+        quotas: Book::new(&config.quotas),
+        bans: Bans::new(bans, &config.bans),
+        config: ArcSwap::from_pointee(config),
         hooks,
         interests,
         authenticators,
@@ -331,6 +346,7 @@ impl Broker {
             hooks: Arc::new(NoHooks),
             authenticators: Authenticators::default(),
             rules: RuleSet::default(),
+            bans: BanList::default(),
             #[cfg(unix)]
             inherited: None,
         }

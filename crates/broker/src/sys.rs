@@ -189,7 +189,11 @@ fn counted(metrics: &Metrics) -> impl Iterator<Item = (String, u64)> {
     let ended = metrics.connections_ended.iter();
     let ended =
         ended.map(|(reason, count)| (format!("connections/ended/{}", reason.name()), *count));
-    dropped.chain(ended)
+    let quotas = metrics.quotas.iter();
+    let quotas = quotas.map(|(event, count)| {
+        (format!("quotas/{}/{}", event.scope.name(), event.limit.name()), *count)
+    });
+    dropped.chain(ended).chain(quotas)
 }
 
 /// Averages per minute over the last minutes, as of a machine's load.

@@ -64,6 +64,24 @@ impl Connection {
         Self { capabilities, connect_by, peer: None, state: State::AwaitConnect { entropy } }
     }
 
+    /// Offers the client something else now that it is known: to be called before the answer to
+    /// [`Output::Authenticate`] that lets it in, so that CONNACK says it.
+    ///
+    /// # Errors
+    ///
+    /// CONNECT asked for what is not offered: to be handed to [`violated`](Self::violated).
+    pub fn limit(&mut self, capabilities: Arc<Capabilities>) -> Result<(), Violation> {
+        let checked = match &mut self.state {
+            State::Authenticating(handshake) => handshake.limit(&capabilities),
+            State::AwaitConnect { .. }
+            | State::Attaching(_)
+            | State::Open(_)
+            | State::Closed { .. } => Ok(()),
+        };
+        self.capabilities = capabilities;
+        checked
+    }
+
     /// Takes one input, and pushes what is to be done for it.
     ///
     /// # Errors

@@ -58,6 +58,18 @@ pub enum Violation {
         /// The limit.
         maximum: u16,
     },
+    /// The Will Topic has too many bytes.
+    #[error("will topic has more than {maximum} bytes")]
+    WillTopicTooLong {
+        /// The limit.
+        maximum: u16,
+    },
+    /// A 3.x client asks for a Keep Alive that is too short, and cannot be told another one.
+    #[error("keep alive is less than {minimum} s")]
+    KeepAliveTooShort {
+        /// The limit in seconds.
+        minimum: u16,
+    },
     /// CONNACK with the properties it must carry exceeds the client's Maximum Packet Size.
     #[error("CONNACK exceeds the client's maximum packet size of {maximum}")]
     ConnAckTooLarge {
@@ -128,6 +140,12 @@ pub enum Violation {
         /// The limit.
         maximum: u16,
     },
+    /// A 3.x client published to a topic with too many bytes.
+    #[error("topic has more than {maximum} bytes")]
+    TopicTooLong {
+        /// The limit.
+        maximum: u16,
+    },
     /// A message stayed unacknowledged while 65,535 later ones went by, so that its Packet Identifier came round.
     #[error("a message stayed unacknowledged while 65535 later ones went by")]
     PacketIdsExhausted,
@@ -167,9 +185,11 @@ impl Violation {
                 ReasonCode::RetainNotSupported
             }
             Self::WillTopicReserved | Self::TopicReserved => ReasonCode::NotAuthorized,
-            Self::WillTopicInvalid | Self::WillTopicTooDeep { .. } | Self::TopicTooDeep { .. } => {
-                ReasonCode::TopicNameInvalid
-            }
+            Self::WillTopicInvalid
+            | Self::WillTopicTooDeep { .. }
+            | Self::WillTopicTooLong { .. }
+            | Self::TopicTooDeep { .. }
+            | Self::TopicTooLong { .. } => ReasonCode::TopicNameInvalid,
             Self::ConnAckTooLarge { .. } | Self::AnswerTooLarge { .. } => {
                 ReasonCode::PacketTooLarge
             }
@@ -177,6 +197,7 @@ impl Violation {
             Self::ReceiveMaximumExceeded { .. } => ReasonCode::ReceiveMaximumExceeded,
             Self::TopicAliasTooHigh { .. } => ReasonCode::TopicAliasInvalid,
             Self::TopicAliasBytes { .. }
+            | Self::KeepAliveTooShort { .. }
             | Self::PacketIdsExhausted
             | Self::TooManyFilters { .. } => ReasonCode::QuotaExceeded,
             Self::ConnectExpected(_)
@@ -222,9 +243,10 @@ impl Violation {
             Self::WillTopicInvalid => ("MQTT-3.1.3-11", "MQTT-3.1.3-10 @3.1.1"),
             Self::WillQosNotSupported => ("MQTT-3.2.2-12", "MQTT-3.1.4-1 @3.1.1"),
             Self::WillRetainNotSupported => ("MQTT-3.2.2-13", "MQTT-3.1.4-1 @3.1.1"),
-            Self::WillTopicReserved | Self::WillTopicTooDeep { .. } => {
-                ("MQTT-3.1.4-2", "MQTT-3.1.4-1 @3.1.1")
-            }
+            Self::WillTopicReserved
+            | Self::WillTopicTooDeep { .. }
+            | Self::WillTopicTooLong { .. }
+            | Self::KeepAliveTooShort { .. } => ("MQTT-3.1.4-2", "MQTT-3.1.4-1 @3.1.1"),
             Self::ConnAckTooLarge { .. } => ("MQTT-3.1.2-24", "MQTT-3.2.2-6 @3.1.1"),
             Self::BeforeConnAck(_) => ("MQTT-3.1.2-30", "MQTT-3.1.4-5 @3.1.1"),
             Self::AuthUnexpected => ("MQTT-4.12.0-7", "MQTT-4.8.0-1 @3.1.1"),
@@ -240,7 +262,9 @@ impl Violation {
             Self::RetainNotSupported => ("MQTT-3.2.2-14", "MQTT-4.8.0-2 @3.1.1"),
             Self::TooManyFilters { .. } => ("MQTT-4.13.2-1", "MQTT-4.8.0-2 @3.1.1"),
             Self::TopicReserved => ("MQTT-4.13.2-1", "MQTT-3.3.5-2 @3.1.1"),
-            Self::TopicTooDeep { .. } => ("MQTT-4.13.2-1", "MQTT-4.8.0-2 @3.1.1"),
+            Self::TopicTooDeep { .. } | Self::TopicTooLong { .. } => {
+                ("MQTT-4.13.2-1", "MQTT-4.8.0-2 @3.1.1")
+            }
             Self::PacketIdsExhausted => ("MQTT-2.2.1-4", "MQTT-2.3.1-4 @3.1.1"),
             Self::NoLocalOnShared => ("MQTT-3.8.3-4", "MQTT-4.8.0-1 @3.1.1"),
             Self::AnswerTooLarge { .. } => ("MQTT-3.1.2-24", "MQTT-4.8.0-2 @3.1.1"),

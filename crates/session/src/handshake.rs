@@ -42,20 +42,20 @@ pub(crate) struct Handshake {
     connack: ConnAck<Bytes>,
 }
 
-/// What is granted, and whether it differs from what was asked for.
+/// What was asked for, and what is granted.
 #[derive(Clone, Copy, Debug)]
 struct Agreed<T> {
+    asked: T,
     granted: T,
-    changed: bool,
 }
 
 impl<T: Copy + Eq> Agreed<T> {
-    fn new(asked: T, granted: T) -> Self {
-        Self { granted, changed: asked != granted }
+    const fn new(asked: T, granted: T) -> Self {
+        Self { asked, granted }
     }
 
     fn announced(self) -> Option<T> {
-        self.changed.then_some(self.granted)
+        (self.asked != self.granted).then_some(self.granted)
     }
 }
 
@@ -78,13 +78,22 @@ impl Handshake {
             client_id,
             client_id_assigned,
             clean_start: connect.clean_start,
-            keep_alive: keep_alive(connect, capabilities),
+            keep_alive: keep_alive(connect.keep_alive, connect.version, capabilities)?,
             session_expiry: session_expiry(connect, capabilities),
             will: will(connect, capabilities)?,
             response_information: connect.properties.request_response_information,
             authentication: method.map(Authentication::begin),
             connack: ConnAck::new(false, ReasonCode::Success),
         })
+    }
+
+    /// Holds the client to what it is offered now that it is known.
+    pub(crate) fn limit(&mut self, capabilities: &Capabilities) -> Result<(), Violation> {
+        self.keep_alive = keep_alive(self.keep_alive.asked, self.peer.version, capabilities)?;
+        let asked = self.session_expiry.asked;
+        self.session_expiry = Agreed::new(asked, asked.at_most(capabilities.session_expiry_max));
+        let Some(will) = &self.will else { return Ok(()) };
+        check_will_topic(will.message.topic.as_bytes(), capabilities)
     }
 
     /// The question whether the client is who it says it is.
@@ -233,18 +242,24 @@ fn assigned_client_id(mut entropy: u128) -> ClientId {
 }
 
 // [MQTT-3.2.2-21] [MQTT-3.2.2-22]
-fn keep_alive(connect: &Connect<&[u8]>, capabilities: &Capabilities) -> Agreed<u16> {
-    let asked = connect.keep_alive;
-    let granted = match capabilities.keep_alive_max {
-        // Before 5.0 a client cannot be told that another interval holds.
-        Some(maximum)
-            if connect.version.is_v5() && maximum > 0 && (asked == 0 || asked > maximum) =>
-        {
-            maximum
-        }
-        _ => asked,
-    };
-    Agreed::new(asked, granted)
+fn keep_alive(
+    asked: u16,
+    version: Version,
+    capabilities: &Capabilities,
+) -> Result<Agreed<u16>, Violation> {
+    let maximum = capabilities.keep_alive_max.filter(|maximum| *maximum > 0);
+    let minimum =
+        capabilities.keep_alive_min.map(|least| maximum.map_or(least, |most| least.min(most)));
+    let too_short = minimum.filter(|minimum| asked > 0 && asked < *minimum);
+    let too_long = maximum.filter(|maximum| asked == 0 || asked > *maximum);
+    // Before 5.0 a client cannot be told that another interval holds.
+    if !version.is_v5() {
+        return match too_short {
+            Some(minimum) => Err(Violation::KeepAliveTooShort { minimum }),
+            None => Ok(Agreed::new(asked, asked)),
+        };
+    }
+    Ok(Agreed::new(asked, too_short.or(too_long).unwrap_or(asked)))
 }
 
 fn session_expiry(connect: &Connect<&[u8]>, capabilities: &Capabilities) -> Agreed<SessionExpiry> {
@@ -274,11 +289,19 @@ fn will(connect: &Connect<&[u8]>, capabilities: &Capabilities) -> Result<Option<
     if is_reserved(will.topic.as_bytes()) {
         return Err(Violation::WillTopicReserved);
     }
-    if is_too_deep(will.topic.as_bytes(), capabilities.topic_levels_max) {
-        return Err(Violation::WillTopicTooDeep { maximum: capabilities.topic_levels_max });
-    }
+    check_will_topic(will.topic.as_bytes(), capabilities)?;
     let message = Message::from_will(will).map_err(|_| Violation::WillTopicInvalid)?;
     Ok(Some(Will { message: Arc::new(message), delay_secs: will.delay_interval }))
+}
+
+fn check_will_topic(topic: &[u8], capabilities: &Capabilities) -> Result<(), Violation> {
+    if is_too_deep(topic, capabilities.topic_levels_max) {
+        return Err(Violation::WillTopicTooDeep { maximum: capabilities.topic_levels_max });
+    }
+    if topic.len() > usize::from(capabilities.topic_bytes_max) {
+        return Err(Violation::WillTopicTooLong { maximum: capabilities.topic_bytes_max });
+    }
+    Ok(())
 }
 
 fn text(text: &str) -> Result<Text, Violation> {

@@ -55,12 +55,19 @@ pub struct Capabilities {
     /// The longest Keep Alive granted to 5.0 clients, which are told by Server Keep Alive; one that switched it off gets
     /// this one. Clients of 3.x cannot be told and keep theirs. `None`: as the client asks.
     pub keep_alive_max: Option<u16>,
+    /// The shortest Keep Alive. 5.0 clients that ask for a shorter one are told this one; one of 3.x cannot be told and is
+    /// refused. Counts after `keep_alive_max`.
+    pub keep_alive_min: Option<u16>,
     /// From the start of the connection to CONNACK, authentication included. Later it is closed.
     pub connect_deadline: Option<Duration>,
     /// Subscriptions of one session. A further one is refused with 0x97.
     pub subscriptions_max: u32,
     /// Levels of a Topic Name or Topic Filter. A deeper one is invalid: 0x90 or 0x8F.
     pub topic_levels_max: u16,
+    /// Levels of a Topic Filter, where those are to be fewer. A deeper one is invalid: 0x8F.
+    pub filter_levels_max: u16,
+    /// Bytes of a Topic Name. A longer one is invalid: 0x90.
+    pub topic_bytes_max: u16,
     /// Bytes of a Client Identifier. A longer one is refused with 0x85.
     pub client_id_bytes_max: u16,
     /// Response Information, given to 5.0 clients that ask for it.
@@ -88,9 +95,12 @@ impl Default for Capabilities {
             alias_bytes_max: 16 * 1024,
             session_expiry_max: None,
             keep_alive_max: None,
+            keep_alive_min: None,
             connect_deadline: Some(Duration::from_secs(10)),
             subscriptions_max: 10_000,
             topic_levels_max: 128,
+            filter_levels_max: u16::MAX,
+            topic_bytes_max: u16::MAX,
             client_id_bytes_max: u16::MAX,
             response_information: None,
             text: TextRules::default(),

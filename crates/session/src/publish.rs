@@ -101,6 +101,13 @@ impl Open {
             }
             return Ok(Some(ReasonCode::TopicNameInvalid));
         }
+        let maximum = capabilities.topic_bytes_max;
+        if topic.len() > usize::from(maximum) {
+            if !self.peer.is_v5() {
+                return Err(Violation::TopicTooLong { maximum });
+            }
+            return Ok(Some(ReasonCode::TopicNameInvalid));
+        }
         Ok(None)
     }
 }

@@ -226,7 +226,8 @@ fn check_filter(
     // [MQTT-4.7.1-2 @3.1.1] [MQTT-4.7.1-3 @3.1.1]
     let filter = SubscriptionFilter::parse(text.as_bytes(), capabilities.text)
         .map_err(|_| ReasonCode::TopicFilterInvalid)?;
-    if filter.topic_filter().level_count() > usize::from(capabilities.topic_levels_max) {
+    let levels_max = capabilities.topic_levels_max.min(capabilities.filter_levels_max);
+    if filter.topic_filter().level_count() > usize::from(levels_max) {
         return Err(ReasonCode::TopicFilterInvalid);
     }
     if filter.is_shared() && !capabilities.shared_subscription_available {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use toml::de::{DeTable, DeValue};
 
-use super::bans::{Ban, BanList, BanTarget, UnixSeconds};
+use super::bans::{Ban, BanList, BanTarget, Named, UnixSeconds};
 use crate::file::quoted;
 use crate::nearest::nearest;
 use crate::problem::{Lines, Problem};
@@ -14,11 +14,11 @@ pub const BAN_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const HEAD: &str = "\
 # Who is not let in. A table [[ban]] each, with `address`, `user` or `client`, a `reason`, and `until` in seconds since 1970
-# unless the ban holds until it is taken back.
+# unless the ban holds until it is taken back. With `tenant` a user or client is meant in that tenant only.
 ";
 
 const BAN: &str = "ban";
-const KEYS: [&str; 5] = ["address", "user", "client", "reason", "until"];
+const KEYS: [&str; 6] = ["address", "user", "client", "tenant", "reason", "until"];
 
 /// Writes all bans that still hold, sorted, as [`parse_bans`] reads them.
 #[must_use]
@@ -28,10 +28,14 @@ pub fn write_bans(bans: &BanList, now: UnixSeconds) -> String {
         bans.iter().filter(|ban| ban.until.is_none_or(|until| now < until)).collect();
     all.sort_unstable_by_key(|ban| &ban.target);
     for Ban { target, until, reason } in all {
+        let named = |key, Named { name, tenant }: &Named| {
+            let tenant = tenant.as_ref().map(|tenant| format!("\ntenant = {}", quoted(tenant)));
+            format!("{key} = {}{}", quoted(name), tenant.unwrap_or_default())
+        };
         let target = match target {
             BanTarget::Address(range) => format!("address = \"{range}\""),
-            BanTarget::User(name) => format!("user = {}", quoted(name)),
-            BanTarget::Client(id) => format!("client = {}", quoted(id)),
+            BanTarget::User(name) => named("user", name),
+            BanTarget::Client(id) => named("client", id),
         };
         let _ = write!(out, "\n[[{BAN}]]\n{target}\nreason = {}\n", quoted(reason));
         if let Some(UnixSeconds(until)) = until {
@@ -100,6 +104,9 @@ pub fn parse_bans(name: &str, text: &str, now: UnixSeconds) -> Result<BanList, V
 
 fn read(table: &DeTable<'_>, offset: usize, problems: &mut Vec<(usize, String)>) -> Option<Ban> {
     let (mut targets, mut until, mut reason) = (Vec::new(), None, None);
+    let said = |name: &str| table.iter().find(|(key, _)| key.get_ref() == name);
+    let tenant = said("tenant").and_then(|(_, value)| value.get_ref().as_str());
+    let named = |name: &str| Named { name: name.into(), tenant: tenant.map(Box::from) };
     for (key, value) in table {
         let offset = key.span().start;
         let key = &**key.get_ref();
@@ -109,14 +116,18 @@ fn read(table: &DeTable<'_>, offset: usize, problems: &mut Vec<(usize, String)>)
                 Ok(range) => targets.push(BanTarget::Address(range)),
                 Err(error) => problems.push((offset, format!("`{text}`: {error}"))),
             },
-            ("user", Some(text)) => targets.push(BanTarget::User(text.into())),
-            ("client", Some(text)) => targets.push(BanTarget::Client(text.into())),
+            ("user", Some(text)) => targets.push(BanTarget::User(named(text))),
+            ("client", Some(text)) => targets.push(BanTarget::Client(named(text))),
+            ("tenant", Some(_)) if said("address").is_some() => {
+                problems.push((offset, "an address is banned for all tenants".to_owned()));
+            }
+            ("tenant", Some(_)) => {}
             ("reason", Some(text)) => reason = Some(Box::from(text)),
             ("until", _) => match seconds(value.get_ref()) {
                 Some(seconds) => until = Some(seconds),
                 None => problems.push((offset, "`until` must be seconds since 1970".to_owned())),
             },
-            ("address" | "user" | "client" | "reason", None) => {
+            ("address" | "user" | "client" | "tenant" | "reason", None) => {
                 problems.push((offset, format!("`{key}` must be a text in quotes")));
             }
             _ => {

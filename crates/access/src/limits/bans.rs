@@ -18,9 +18,41 @@ pub enum BanTarget {
     /// Whoever comes from these addresses.
     Address(AddressRange),
     /// A user, wherever it comes from.
-    User(Box<str>),
+    User(Named),
     /// A Client Identifier, whoever uses it.
-    Client(Box<str>),
+    Client(Named),
+}
+
+/// A name in one tenant, or in all: another tenant's user or client of the same name is somebody else.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Named {
+    /// The name.
+    pub name: Box<str>,
+    /// The tenant; none for whoever has this name in any.
+    pub tenant: Option<Box<str>>,
+}
+
+impl Named {
+    /// Whoever has this name.
+    #[must_use]
+    pub fn anywhere(name: &str) -> Self {
+        Self { name: name.into(), tenant: None }
+    }
+
+    /// Who has this name in one tenant.
+    #[must_use]
+    pub fn of(tenant: &str, name: &str) -> Self {
+        Self { name: name.into(), tenant: Some(tenant.into()) }
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.tenant {
+            Some(tenant) => write!(f, "{} of tenant {tenant}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
 }
 
 impl fmt::Display for BanTarget {
@@ -59,6 +91,8 @@ pub struct Visitor<'a> {
     pub user: Option<&'a str>,
     /// With which Client Identifier; none before that is known.
     pub client_id: Option<&'a str>,
+    /// Of which tenant; none before that is known.
+    pub tenant: Option<&'a str>,
 }
 
 /// There are [`BanList::BANS_MAX`] bans already, and none has expired.
@@ -153,11 +187,17 @@ impl BanList {
                 .map(|(_, prefix)| BanTarget::Address(AddressRange::around(address, *prefix)))
                 .find_map(|target| holding(&target))
         };
+        let named = |name: Option<&str>, target: fn(Named) -> BanTarget| {
+            let name = name?;
+            let there = visitor.tenant.map(|tenant| Named::of(tenant, name));
+            let mut both = there.into_iter().chain([Named::anywhere(name)]);
+            both.find_map(|named| holding(&target(named)))
+        };
         visitor
             .address
             .and_then(of_address)
-            .or_else(|| holding(&BanTarget::User(visitor.user?.into())))
-            .or_else(|| holding(&BanTarget::Client(visitor.client_id?.into())))
+            .or_else(|| named(visitor.user, BanTarget::User))
+            .or_else(|| named(visitor.client_id, BanTarget::Client))
     }
 
     /// All bans, expired ones included, in no particular order.

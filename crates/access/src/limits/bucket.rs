@@ -134,8 +134,26 @@ impl TokenBucket {
         self.time_for(-self.credit)
     }
 
+    /// The whole tokens that are there; nothing is taken.
+    pub fn available(&mut self, now: Instant) -> u64 {
+        self.refill(now);
+        u64::try_from(self.credit.max(0) / self.rate.worth()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether all are there that can be saved up: then nothing is to be remembered of it.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.credit >= self.rate.full()
+    }
+
+    /// Gives back what was taken and not used.
+    pub fn give_back(&mut self, count: u64) {
+        let worth = i128::from(count).saturating_mul(self.rate.worth());
+        self.credit = self.credit.saturating_add(worth).min(self.rate.full());
+    }
+
     /// How long until there is one token; nothing is taken.
-    pub(super) fn wait_for_one(&mut self, now: Instant) -> Duration {
+    pub fn wait_for_one(&mut self, now: Instant) -> Duration {
         self.refill(now);
         self.time_for(self.rate.worth() - self.credit)
     }

@@ -11,7 +11,7 @@ mod range;
 mod throttle;
 
 pub use ban_file::{BAN_FILE_BYTES_MAX, parse_bans, write_bans};
-pub use bans::{Ban, BanList, BanListFull, BanTarget, UnixSeconds, Visitor};
+pub use bans::{Ban, BanList, BanListFull, BanTarget, Named, UnixSeconds, Visitor};
 pub use bucket::{Rate, TokenBucket};
 pub use flapping::{FLAP_CONNECTS_MAX, FlapDetector, FlapRule};
 pub use quotas::{EffectiveQuotas, Limit, Quotas, Scope};

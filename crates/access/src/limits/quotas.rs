@@ -119,6 +119,17 @@ macro_rules! quotas {
             pub keep_alive_min: Option<Limit<Duration>>,
         }
 
+        impl Quotas {
+            /// These limits, and where they say nothing those of another place.
+            #[must_use]
+            pub fn or(self, other: Self) -> Self {
+                Self {
+                    $($name: self.$name.or(other.$name),)+
+                    keep_alive_min: self.keep_alive_min.or(other.keep_alive_min),
+                }
+            }
+        }
+
         impl EffectiveQuotas {
             fn tighten(&mut self, scope: &Scope, quotas: &Quotas) {
                 $(tighten(&mut self.$name, quotas.$name, scope);)+

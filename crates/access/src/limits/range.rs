@@ -37,8 +37,9 @@ impl AddressRange {
         Self { first, prefix: bits(first) }
     }
 
-    /// The first `prefix` bits of an address; at most all.
-    pub(super) fn around(address: IpAddr, prefix: u8) -> Self {
+    /// The addresses that begin with the same `prefix` bits as this one; all bits at the most.
+    #[must_use]
+    pub fn around(address: IpAddr, prefix: u8) -> Self {
         let address = address.to_canonical();
         let prefix = prefix.min(bits(address));
         Self { first: masked(address, prefix), prefix }

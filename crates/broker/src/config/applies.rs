@@ -56,6 +56,14 @@ table! { BROKER: Config {
     "sys.interval" Live sys.interval,
     "sys.publish_3x" Live sys.publish_3x,
     "access.foreign_sessions" Live access.foreign_sessions,
+    "quotas" Live quotas,
+    "bans.flap_connects" Live bans.flap_connects,
+    "bans.flap_within" Live bans.flap_within,
+    "bans.flap_ban" Live bans.flap_ban,
+    "bans.failures" Live bans.failures,
+    "bans.failures_within" Live bans.failures_within,
+    "bans.failures_ban" Live bans.failures_ban,
+    "bans.exempt" Live bans.exempt,
     "tenants.rules" NewConnections tenants.rules,
     "tenants.otherwise" NewConnections tenants.otherwise,
     "tenants.tenants_max" Live tenants.tenants_max,
@@ -171,7 +179,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Debug;
 
-    use crate::config::{AccessConfig, Limits, SysConfig};
+    use crate::config::{AccessConfig, BansConfig, Limits, SysConfig};
     use crate::tenants::TenantsConfig;
 
     use super::*;
@@ -197,12 +205,13 @@ mod tests {
         assert_eq!(keys(BROKER, "sys."), fields(&SysConfig::default()));
         assert_eq!(keys(BROKER, "tenants."), fields(&TenantsConfig::default()));
         assert_eq!(keys(BROKER, "access."), fields(&AccessConfig::default()));
+        assert_eq!(keys(BROKER, "bans."), fields(&BansConfig::default()));
         let mut listener = fields(&ListenerConfig::default());
         assert!(listener.remove("name"), "the name says which listener it is");
         assert_eq!(keys(LISTENER, ""), listener);
         let mut rest = fields(&Config::default());
         assert!(rest.remove("listeners"));
-        let nested = ["limits", "sys", "tenants", "access"];
+        let nested = ["limits", "sys", "tenants", "access", "bans"];
         for section in nested {
             assert!(rest.remove(section));
         }

@@ -5,14 +5,18 @@
 //! Each bound has a name here, a rule at the bound, stated on the field, and a counter by reason in the metrics.
 
 mod applies;
+mod bans;
 mod endpoint;
 mod limits;
 mod listener;
+mod quotas;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use applies::{Applies, applies};
+pub use bans::BansConfig;
+pub use dunlin_access::{Quotas, Rate};
 pub use dunlin_codec::TopicFilter;
 pub use dunlin_session::AcceptedVersions;
 pub use dunlin_store::Durability;
@@ -22,6 +26,7 @@ pub use dunlin_transport::tls::{ClientCertificates, TlsVersion};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use limits::{Limits, Overflow};
 pub use listener::{ListenerConfig, Protocol};
+pub use quotas::{InvalidWhom, OverRate, QUOTA_RULES_MAX, QuotaRule, Whom};
 
 use crate::tenants::TenantsConfig;
 
@@ -49,6 +54,10 @@ pub struct Config {
     pub tenants: TenantsConfig,
     /// What holds for identities beside the rules.
     pub access: AccessConfig,
+    /// Who may do how much, beside [`limits`](Self::limits).
+    pub quotas: Vec<QuotaRule>,
+    /// Who is kept out for a while.
+    pub bans: BansConfig,
 }
 
 impl Default for Config {
@@ -62,6 +71,8 @@ impl Default for Config {
             store_full_3x: StoreFull::default(),
             tenants: TenantsConfig::default(),
             access: AccessConfig::default(),
+            quotas: Vec::new(),
+            bans: BansConfig::default(),
         }
     }
 }
@@ -85,6 +96,8 @@ impl Config {
         }
         self.limits.check()?;
         self.tenants.check()?;
+        quotas::check(&self.quotas)?;
+        self.bans.check()?;
         self.sys.check()
     }
 }

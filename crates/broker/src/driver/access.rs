@@ -33,6 +33,7 @@ impl Driver {
         // Dropped when all is done, for the one who waits.
         let _due = mailbox.take_due();
         let has_rights = core.renew_rights(&mailbox);
+        self.take_quota_anew(now);
         self.rights = mailbox.rights();
         let Some(session) = self.machine.session_mut() else { return };
         let before: Vec<SubscriptionFilter> =

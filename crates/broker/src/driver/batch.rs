@@ -91,9 +91,11 @@ impl Driver {
     }
 
     pub(super) fn topic_rules(&self) -> TopicRules {
+        let capabilities = self.machine.capabilities();
         TopicRules {
             text: self.limits.text,
-            levels_max: self.machine.capabilities().topic_levels_max,
+            levels_max: capabilities.topic_levels_max,
+            bytes_max: capabilities.topic_bytes_max,
         }
     }
 

@@ -41,9 +41,12 @@ impl Driver {
         cx: &Context<'_>,
     ) {
         let Some(mailbox) = self.mailbox.clone() else { return };
-        let room = self.writer.len() < WRITER_AHEAD;
+        let room_out = self.room_out(now);
+        let room = self.writer.len() < WRITER_AHEAD && room_out.is_some();
         let quota =
             if room { usize::from(self.machine.send_quota()).min(DELIVERIES_MAX) } else { 0 };
+        let quota = quota.min(room_out.unwrap_or(0));
+        let before = self.written();
         let core = Arc::clone(&self.core);
         let settled = std::mem::take(&mut self.settled);
         let config = core.config();
@@ -61,8 +64,12 @@ impl Driver {
         self.waiting = small(collected.waiting);
         self.queued = small(collected.queued);
         self.left = collected.left;
+        if room_out.is_none() && (collected.waiting > 0 || collected.left) {
+            self.count_held_out();
+        }
         // All that was taken is with the machine before anything can end the connection: what it has is not lost.
         self.deliver_all(&mailbox, &mut collected.deliveries, staging, now);
+        self.pay_for_sent(before, now);
         for notice in collected.notices.drain(..) {
             self.noticed(notice, staging, now);
         }
@@ -93,6 +100,11 @@ impl Driver {
                 None => self.feed(Input::Durable { token }, staging, now),
             },
             Notice::StoreFailed => self.evict(EndReason::StoreFailed, staging, now),
+            Notice::LookAtBans => {
+                if self.is_banned() {
+                    self.evict(EndReason::Banned, staging, now);
+                }
+            }
             Notice::PublishWill => {
                 let will = self.machine.session_mut().and_then(dunlin_session::Session::take_will);
                 if let (Some(will), Some(mailbox)) = (will, &self.mailbox) {
@@ -173,6 +185,7 @@ impl Driver {
     /// Takes from the queues of this client's shared groups what its quota allows, and says what is left of it.
     fn pull(&mut self, mailbox: &Arc<Mailbox>, staging: &mut Staging) {
         let quota = usize::from(self.machine.send_quota()).saturating_sub(self.queued as usize);
+        let quota = if self.held_out() { 0 } else { quota };
         mailbox.set_credit(quota);
         // See `dispatch_group`.
         fence(Ordering::SeqCst);
@@ -194,6 +207,9 @@ impl Driver {
     /// Sends the next retained messages of the subscriptions made, as far as the client keeps up.
     pub(super) fn replay(&mut self, staging: &mut Staging, now: Instant) {
         let ahead = self.replay_ahead();
+        if self.held_out() {
+            return;
+        }
         let Some(mailbox) = self.mailbox.clone() else { return };
         let Some(busy) = self.busy.as_mut().filter(|busy| !busy.replays.is_empty()) else { return };
         if self.writer.len() >= ahead || self.queued >= REPLAY_QUEUE_MAX || busy.stuck.is_some() {
@@ -222,7 +238,9 @@ impl Driver {
         }
         self.core.report(&mailbox, drops);
         self.queued += queued;
+        let before = self.written();
         self.deliver_all(&mailbox, &mut now_written, staging, now);
+        self.pay_for_sent(before, now);
     }
 
     pub(super) fn replay_ahead(&self) -> usize {

@@ -94,12 +94,13 @@ impl Driver {
             EndReason::QueueOverflow | EndReason::LimitLowered => {
                 Cause::Reason(ReasonCode::QuotaExceeded)
             }
-            EndReason::Kicked | EndReason::ListenerRemoved => {
+            EndReason::Kicked | EndReason::ListenerRemoved | EndReason::Banned => {
                 Cause::Reason(ReasonCode::AdministrativeAction)
             }
             EndReason::AuthenticationExpired | EndReason::NotAuthorized => {
                 Cause::Reason(ReasonCode::NotAuthorized)
             }
+            EndReason::OverRate => Cause::Reason(ReasonCode::MessageRateTooHigh),
             EndReason::StoreFailed
             | EndReason::OutOfMemory
             | EndReason::Panicked
@@ -198,6 +199,8 @@ impl Driver {
         }
         let pending = self.pending.take();
         self.opening = None;
+        // Before the session is anybody else's: who takes it over finds the place free.
+        self.quota = None;
         let mut requests = Vec::new();
         let mut braked = Vec::new();
         if let Some(busy) = self.busy.take() {
@@ -345,6 +348,8 @@ fn farewell(reason: EndReason) -> Farewell {
         | EndReason::Kicked
         | EndReason::AuthenticationExpired
         | EndReason::NotAuthorized
+        | EndReason::OverRate
+        | EndReason::Banned
         | EndReason::LimitLowered => Farewell::Refused,
         EndReason::Panicked | EndReason::StoreFailed | EndReason::OutOfMemory => Farewell::Failed,
     }

@@ -12,6 +12,7 @@ mod delivering;
 mod ending;
 mod opening;
 mod publish;
+mod quota;
 mod reading;
 mod requests;
 mod routes;
@@ -44,6 +45,7 @@ use crate::mailbox::{Collected, Mailbox};
 use crate::metrics::{Counters, DropReason, add};
 use crate::persist::Entry;
 use crate::queue::Settled;
+use crate::quotas::Held;
 
 use batch::Busy;
 use delivering::REPLAY_QUEUE_MAX;
@@ -104,6 +106,8 @@ pub(crate) struct Driver {
     hook_panicked: bool,
     /// A message was not taken and its publisher cannot be told: the connection closes, for this reason.
     closes_for: Option<EndReason>,
+    /// What limits the client; none if nothing does beside what holds for all.
+    quota: Option<Box<Held>>,
     /// What the client may do; none if everything.
     rights: Option<Arc<Rights>>,
     /// The rules that these rights come from, and what is to be held against them.
@@ -179,6 +183,7 @@ impl Driver {
             in_handshake: true,
             hook_panicked: false,
             closes_for: None,
+            quota: None,
             rights: None,
             rules_seen: 0,
             recheck: Recheck::default(),
@@ -256,6 +261,7 @@ impl Driver {
                 && self.queued < REPLAY_QUEUE_MAX;
         self.state == State::Open
             && (deliverable || replayable || self.left && self.writer.is_empty())
+            && !self.held_out()
             || closing_done
     }
 
@@ -287,6 +293,9 @@ impl Driver {
         now: Instant,
     ) {
         if let Err(violation) = taken {
+            if matches!(violation, Violation::TopicTooLong { .. }) {
+                self.count_refused_topic();
+            }
             self.machine.violated(violation, now, out);
         }
         self.carry_out_all(out, staging, now);
@@ -365,6 +374,9 @@ impl Driver {
                 } else {
                     DropReason::NotAuthorized
                 };
+                if reason == ReasonCode::TopicNameInvalid {
+                    self.count_refused_topic();
+                }
                 self.report_publish(None, why);
             }
             Output::RefusalsHidden(count) => {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use dunlin_access::Rights;
+use dunlin_access::{Rights, Visitor};
 use dunlin_codec::ReasonCode;
 use dunlin_session::{Attach, Authenticate, Cause, Input, Outputs, SubscribeItem, Token};
 use dunlin_topics::SubscriptionFilter;
@@ -23,11 +23,13 @@ use crate::listen::Places;
 use crate::metrics::add;
 use crate::namespace::{DEFAULT, Namespace, TenantError};
 use crate::policy::{AuthRequest, BoxFuture, Decision, Identity};
+use crate::quotas::{Held, NotAdmitted, Who};
 use crate::share::Group;
 use crate::tenants::Comer;
 
 use super::Driver;
 use super::delivering::wire_of;
+use super::quota::refusal;
 use super::requests::Judged;
 
 /// What a connection has until it is open.
@@ -147,6 +149,17 @@ impl Driver {
             state: auth_state,
         };
         let core = Arc::clone(&self.core);
+        // Before anybody is asked about it: what it shows costs nothing then.
+        let visitor = Visitor {
+            address: client.address.map(|address| address.ip()),
+            client_id: Some(&client.client_id),
+            ..Visitor::default()
+        };
+        if self.mailbox.is_none() && core.is_banned(&visitor) {
+            let refused = std::future::ready(Decision::Refuse(ReasonCode::Banned));
+            self.pending = Some(Box::new(Pending::Authenticate(Box::pin(refused))));
+            return;
+        }
         let listener = Arc::clone(&self.listener);
         self.pending = Some(Box::new(Pending::Authenticate(Box::pin(async move {
             let deadline = core.config().limits.hook_deadline;
@@ -162,6 +175,14 @@ impl Driver {
                 Input::Authenticated(Err(ReasonCode::NotAuthorized))
             }
             Decision::Accept { identity, data } => {
+                if self.mailbox.is_none()
+                    && let Err(violation) = self.offer(&identity)
+                {
+                    self.count_refused_offer(&violation, &identity);
+                    let mut out = Outputs::new();
+                    self.settle(Err(violation), &mut out, staging, now);
+                    return;
+                }
                 if let Some(mailbox) = &self.mailbox {
                     self.opening = None;
                     // Proven anew, it may have other roles than before.
@@ -174,7 +195,14 @@ impl Driver {
                 }
                 Input::Authenticated(Ok(data))
             }
-            Decision::Refuse(reason) => Input::Authenticated(Err(reason)),
+            Decision::Refuse(reason) => {
+                let failed =
+                    matches!(reason, ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized);
+                if failed && let Some(address) = self.peer.address {
+                    self.core.login_failed(address.ip(), now);
+                }
+                Input::Authenticated(Err(reason))
+            }
             Decision::PassOn => Input::Authenticated(Err(ReasonCode::NotAuthorized)),
             Decision::Continue { data, state } => {
                 let (core, places) = (&self.core, &self.listener.places);
@@ -220,6 +248,9 @@ impl Driver {
             };
             let namespace = choose(&core, client)?;
             client.tenant = Arc::clone(&namespace.name);
+            if is_banned(&core, &namespace, client) {
+                return Err(NotAttached::Refused(ReasonCode::Banned));
+            }
             if core.interests.connect {
                 let deadline = core.config().limits.hook_deadline;
                 match tokio::time::timeout(deadline, Guarded(core.hooks.on_connect(client))).await {
@@ -230,8 +261,9 @@ impl Driver {
             }
             let vouched = Vouched::of(&client.identity, &client.peer);
             let rights = rights_of(&core, &namespace, client, vouched.as_deref(), &request)?;
+            let quota = admit(&core, &namespace, client, &request)?;
             let user = client.identity.user.clone();
-            attach(core, attach::Comer { namespace, user, vouched, rights }, request).await
+            attach(core, attach::Comer { namespace, user, vouched, rights, quota }, request).await
         }))));
     }
 
@@ -246,6 +278,12 @@ impl Driver {
             Err(error) => {
                 let reason = match error {
                     NotAttached::Refused(reason) => reason,
+                    NotAttached::OverQuota(event) => {
+                        let (scope, limit) = (event.scope.name(), event.limit.name());
+                        let detail = format!("the limit of the {scope}");
+                        self.note_end(EndReason::Refused, Some(limit), detail);
+                        refusal(event)
+                    }
                     NotAttached::Forbidden(why) => {
                         self.note_end(EndReason::Refused, Some("access"), why.to_string());
                         ReasonCode::NotAuthorized
@@ -268,6 +306,7 @@ impl Driver {
         }
         let mailbox = Arc::clone(&owned.mailbox);
         self.mailbox = Some(Arc::clone(&mailbox));
+        self.quota = owned.quota.take();
         self.core.counters.client_connected();
         mailbox.namespace.counters.client_connected();
         self.feed(
@@ -293,7 +332,8 @@ impl Driver {
         let wire = wire_of(&self.machine, self.core.interests.deliver);
         let places = &self.listener.places;
         mailbox.attach(wire, durable, self.machine.peer_packet_size_max(), places.number);
-        self.limits.packet_size_max = self.core.config().limits.packet_bytes_max;
+        self.limits.packet_size_max = self.machine.capabilities().maximum_packet_size;
+        self.keep_queue_limits(&mailbox);
         places.handshake_over(&mut self.in_handshake);
         // From here on the mailbox tells.
         self.opening = None;
@@ -314,7 +354,7 @@ impl Driver {
 }
 
 /// The name of the tenant that a client belongs to; none if such clients are refused.
-fn tenant_of(config: &Config, client: &Client) -> Option<String> {
+pub(super) fn tenant_of(config: &Config, client: &Client) -> Option<String> {
     // What a proxy says that the client asked for goes before what it asked the proxy's own connection for.
     let details = client.peer.details.as_deref();
     let proxied = details.and_then(|details| details.proxy.as_ref()?.server_name.as_deref());
@@ -347,6 +387,43 @@ fn rights_of(
     add(&namespace.counters.wills_refused, 1);
     core.refused_at_connect(&subject, message.topic.as_str(), rights, refusal);
     Err(NotAttached::Forbidden(Forbidden::Will(refusal)))
+}
+
+/// Whether a client that is known now is not let in.
+fn is_banned(core: &Core, namespace: &Namespace, client: &Client) -> bool {
+    let user = &client.identity.user;
+    let visitor = Visitor {
+        address: None,
+        user: (!user.is_empty()).then_some(user),
+        client_id: Some(&client.client_id),
+        tenant: Some(&namespace.name),
+    };
+    core.is_banned(&visitor) || core.flaps(&namespace.name, &client.client_id, Instant::now())
+}
+
+/// The client's places in the accounts that limit it, if any does.
+fn admit(
+    core: &Core,
+    namespace: &Namespace,
+    client: &Client,
+    request: &Attach,
+) -> Result<Option<Box<Held>>, NotAttached> {
+    let who = Who {
+        tenant: &namespace.name,
+        user: &client.identity.user,
+        client_id: &client.client_id,
+        roles: &client.identity.roles,
+        listener: &client.listener,
+    };
+    let takes_over = || {
+        let present = namespace.registry.find(&request.client_id);
+        present.is_some_and(|mailbox| mailbox.is_online() && *mailbox.owner() == *who.user)
+    };
+    core.quotas.admit(who, takes_over, Instant::now()).map_err(|refused| {
+        let NotAdmitted { event, whose } = refused;
+        core.quota_exceeded(&namespace.counters, event, &whose, who.client_id);
+        NotAttached::OverQuota(event)
+    })
 }
 
 /// The namespace that a client comes into.

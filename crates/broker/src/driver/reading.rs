@@ -12,6 +12,7 @@ use dunlin_session::{Input, Outputs};
 use crate::buffers;
 use crate::fanout::{Run, Staging};
 use crate::metrics::{Counters, add};
+use crate::quotas::Permit;
 
 use super::batch::BatchRoute;
 use super::{Driver, State};
@@ -38,7 +39,7 @@ impl Driver {
         now: Instant,
         cx: &mut Context<'_>,
     ) -> bool {
-        let reads = self.reads();
+        let reads = self.reads() && self.quota.as_ref().is_none_or(|quota| quota.reads(now));
         if self.paused == reads {
             self.paused = !reads;
             if reads {
@@ -130,6 +131,9 @@ impl Driver {
         if self.state != State::Open || !self.reads() || self.unread || kept >= LARGE_BYTES {
             return;
         }
+        if self.quota.as_ref().is_some_and(|quota| !quota.reads(now)) {
+            return;
+        }
         let room = room_behind(&self.partial, read);
         if let Ok(count @ 1..) = self.socket.read_now(room) {
             self.take_read(count, read, staging, now);
@@ -163,7 +167,8 @@ impl Driver {
         let mut out = std::mem::take(&mut staging.outputs).recycle();
         let mut at = 0;
         let mut received = Received::default();
-        while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
+        let Permit { upto, beyond, .. } = self.permit(data, now);
+        while let Some(rest) = data.get(at..upto).filter(|rest| !rest.is_empty()) {
             if self.state != State::Open {
                 break;
             }
@@ -209,6 +214,14 @@ impl Driver {
             }
         }
         staging.outputs = out.recycle();
+        if at < upto {
+            self.not_taken(data.get(at..upto).unwrap_or_default());
+        } else if upto < data.len() && self.state == State::Open {
+            let rest = data.get(at..).unwrap_or_default();
+            at += self.take_beyond(beyond, rest, &mut received, staging, now);
+            // It is looked at again when there are tokens, with what the socket has then.
+            self.unread = true;
+        }
         received.count(self.counters());
         self.packets_received += received.packets;
         if self.state == State::Open {
@@ -224,13 +237,13 @@ impl Driver {
         }
         let (generation, capabilities) = self.listener.capabilities(&self.core);
         self.limits_seen = generation;
-        self.machine.set_capabilities(capabilities);
+        self.offer_anew(&capabilities);
         if let Some(busy) = &mut self.busy {
             busy.routes.clear();
         }
     }
 
-    fn decode<'a>(&self, input: &'a [u8]) -> Result<Option<Decoded<'a>>, DecodeError> {
+    pub(super) fn decode<'a>(&self, input: &'a [u8]) -> Result<Option<Decoded<'a>>, DecodeError> {
         match self.machine.version() {
             Some(version) => decode(input, version, &self.limits),
             None => Ok(decode_connect(input, &self.limits)?
@@ -311,14 +324,14 @@ fn room_behind<'a>(kept: &[u8], read: &'a mut Vec<u8>) -> &'a mut [u8] {
 
 /// What one batch of packets adds to the counters.
 #[derive(Debug, Default)]
-struct Received {
-    packets: u64,
+pub(super) struct Received {
+    pub(super) packets: u64,
     publishes: u64,
     publish_bytes: u64,
 }
 
 impl Received {
-    fn publish(&mut self, publish: &PublishRef<'_>) {
+    pub(super) fn publish(&mut self, publish: &PublishRef<'_>) {
         self.packets += 1;
         self.publishes += 1;
         self.publish_bytes += publish.payload.len() as u64;

@@ -66,6 +66,7 @@ impl Driver {
         staging: &mut Staging,
         now: Instant,
     ) {
+        self.count_refused_filters(&items);
         if !self.judge_filters(&mut items) {
             self.closes_for = Some(EndReason::NotAuthorized);
             let refused = Request::refused(token, items.len());

@@ -41,6 +41,7 @@ struct Cached {
 pub(super) struct TopicRules {
     pub(super) text: TextRules,
     pub(super) levels_max: u16,
+    pub(super) bytes_max: u16,
 }
 
 impl RouteCache {
@@ -127,7 +128,8 @@ impl RouteCache {
 fn client_topic(topic: &[u8], rules: TopicRules) -> Option<TopicName> {
     let reserved = topic.starts_with(b"$SYS/") || topic == b"$SYS";
     let levels = topic.iter().filter(|byte| **byte == b'/').count() + 1;
-    if reserved || levels > usize::from(rules.levels_max) {
+    let too_long = topic.len() > usize::from(rules.bytes_max);
+    if reserved || too_long || levels > usize::from(rules.levels_max) {
         return None;
     }
     TopicName::with_rules(bytes::Bytes::copy_from_slice(topic), rules.text).ok()

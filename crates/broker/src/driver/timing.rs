@@ -68,7 +68,9 @@ impl Driver {
         let used = self.busy.as_ref().filter(|busy| !busy.routes.is_empty());
         let idle = used.map(|busy| busy.used + IDLE_AFTER);
         let expires = self.expires.filter(|_| self.state == State::Open);
-        [state, stalled, held, braked, stuck, idle, expires].into_iter().flatten().min()
+        let quota = self.quota.as_ref().filter(|_| self.state == State::Open);
+        let quota = quota.and_then(|quota| quota.next_deadline());
+        [state, stalled, held, braked, stuck, idle, expires, quota].into_iter().flatten().min()
     }
 
     /// Whether what the client proved itself by has ended.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use dunlin_access::Visitor;
 use dunlin_transport::{Opened, Refusal, Refused};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -37,6 +38,14 @@ pub(crate) fn turns() -> Arc<Semaphore> {
 
 /// Takes a client in whose socket was accepted, if there is room.
 pub(crate) fn enter(core: &Arc<Core>, listener: Arc<Listener>, accepted: Opened) {
+    // Where its handshake would cost something it is not even begun; elsewhere CONNACK says why.
+    let costs = !listener.door.is_plain() && listener.door.proxy.is_none();
+    if costs && let Some(address) = accepted.peer.address {
+        let visitor = Visitor { address: Some(address.ip()), ..Visitor::default() };
+        if core.is_banned(&visitor) {
+            return;
+        }
+    }
     if !core.take_place() {
         add(&core.counters.connections_refused, 1);
         return;

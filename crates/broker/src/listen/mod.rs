@@ -139,6 +139,7 @@ fn capabilities(config: &Config, listener: &ListenerConfig) -> Capabilities {
         alias_bytes_max: limits.alias_bytes_max,
         session_expiry_max: limits.session_expiry_max.map(expiry),
         keep_alive_max: limits.keep_alive_max,
+        keep_alive_min: None,
         connect_deadline: Some(limits.connect_deadline),
         client_id_bytes_max: limits.client_id_bytes_max,
         response_information: listener
@@ -166,7 +167,7 @@ fn take_live(capabilities: &mut Capabilities, config: &Config) {
 }
 
 /// In whole seconds, at least one: a session that is to last shorter would not last at all.
-fn expiry(duration: Duration) -> SessionExpiry {
+pub(crate) fn expiry(duration: Duration) -> SessionExpiry {
     let secs = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     SessionExpiry::from_secs(u32::try_from(secs).unwrap_or(u32::MAX - 1).max(1))
 }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dunlin_access::Rights;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Mailbox, Owner, wake};
+use super::{Mailbox, Owner, State, wake};
 use crate::access::{Recheck, Vouched};
+use crate::config::Limits;
+use crate::quotas::QueueLimits;
 
 /// What is known of what a client may do.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(super) struct Standing {
     /// Other rules are in force: the owner is to look over the session's subscriptions, and whoever waits for that hears of
     /// it by the end of this.
     due: Option<TaskTrackerToken>,
+    /// What may wait for it, where that is less than for others.
+    queue: Option<QueueLimits>,
 }
 
 /// What is asked too often to take the mailbox's lock for it.
@@ -45,6 +49,13 @@ impl Mailbox {
             standing.rights = rights;
         }
         self.marks.known.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_queue_limits(&self, limits: Option<QueueLimits>) {
+        let mut state = self.lock();
+        if limits.is_some() || state.standing.is_some() {
+            state.standing.get_or_insert_default().queue = limits;
+        }
     }
 
     pub(crate) fn set_rights(&self, rights: Option<Arc<Rights>>) {
@@ -104,6 +115,11 @@ impl Mailbox {
         true
     }
 
+    /// Whether a client is connected, by a listener.
+    pub(crate) fn is_on_a_listener(&self) -> bool {
+        self.is_online() && self.listener.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether somebody waits for the owner to look over its subscriptions, though it may have done so by itself.
     pub(crate) fn is_asked(&self) -> bool {
         self.marks.asked.load(Ordering::Acquire)
@@ -114,5 +130,18 @@ impl Mailbox {
         let mut state = self.lock();
         self.marks.asked.store(false, Ordering::Release);
         state.standing.as_mut()?.due.take()
+    }
+}
+
+impl State {
+    /// The limits of this session's queue, where they are tighter than everybody's.
+    pub(super) fn own_limits(&self, limits: &Limits) -> Option<Limits> {
+        let QueueLimits { messages, bytes } = self.standing.as_ref()?.queue?;
+        let tighter = |own: Option<usize>, limit: usize| own.map_or(limit, |own| own.min(limit));
+        Some(Limits {
+            queue_messages_max: tighter(messages, limits.queue_messages_max),
+            queue_bytes_max: tighter(bytes, limits.queue_bytes_max),
+            ..limits.clone()
+        })
     }
 }

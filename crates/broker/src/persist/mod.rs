@@ -142,7 +142,7 @@ pub(crate) fn answer_parked(session: &mut Session, notices: &[Notice]) {
             Notice::Routed { token, reason } => session.routed(token, reason),
             Notice::NotStored { token } => session.routed(token, ReasonCode::QuotaExceeded),
             Notice::Durable { token } => session.durable(token),
-            Notice::StoreFailed | Notice::PublishWill => {}
+            Notice::StoreFailed | Notice::PublishWill | Notice::LookAtBans => {}
         }
     }
 }

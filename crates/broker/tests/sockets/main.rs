@@ -10,6 +10,7 @@
 
 mod aliases;
 mod authentication;
+mod bans;
 mod doors;
 mod drops;
 mod durability;
@@ -31,6 +32,7 @@ mod paging;
 mod progress;
 mod qos;
 mod quic;
+mod quotas;
 mod regressions;
 mod reload;
 mod restart;

@@ -61,9 +61,14 @@ impl Client {
     /// [`Client::dial`] to a broker that may be gone.
     pub async fn try_dial(address: SocketAddr, version: Version) -> Option<Self> {
         let stream = within("a TCP connection", TcpStream::connect(address)).await.ok()?;
+        Some(Self::on(stream, version))
+    }
+
+    /// A client on a connection that a test has made in its own way.
+    pub fn on(stream: TcpStream, version: Version) -> Self {
         stream.set_nodelay(true).expect("a socket option");
         let (reader, writer) = stream.into_split();
-        Some(Self::over(version, reader, writer))
+        Self::over(version, reader, writer)
     }
 
     pub fn local_addr(&self) -> SocketAddr {
