@@ -7,6 +7,7 @@ use dunlin_access::nearest;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::acl::AclCommand;
+use crate::ban::{BanCommand, Whereabouts};
 use crate::configuration::{Assignment, Listen};
 use crate::failure::Failure;
 use crate::import::ImportCommand;
@@ -26,6 +27,7 @@ Usage: dunlin [run] [OPTIONS]               serve clients until SIGTERM or SIGIN
        dunlin user COMMAND [OPTIONS]        add, remove or list the users of a file, or change a password:
                                             `dunlin user --help`
        dunlin acl COMMAND [OPTIONS]         check rules about who may do what, or explain them: `dunlin acl --help`
+       dunlin ban COMMAND [OPTIONS]         list, add or take back bans of the running broker: `dunlin ban --help`
        dunlin import mosquitto --conf FILE  make a configuration of Mosquitto's: `dunlin import --help`
 
 Without options dunlin listens on 127.0.0.1:1883 and [::1]:1883, lets this machine's clients in, and keeps sessions,
@@ -66,6 +68,7 @@ pub(crate) enum Command {
     Store(StoreCommand),
     User(UserCommand),
     Acl(AclCommand),
+    Ban(BanCommand),
     Import(ImportCommand),
     Help,
     StoreHelp,
@@ -89,7 +92,8 @@ pub(crate) struct Arguments {
     pub(crate) user: UserOptions,
 }
 
-const COMMANDS: [&str; 8] = ["run", "check", "config", "store", "user", "acl", "import", "help"];
+const COMMANDS: [&str; 9] =
+    ["run", "check", "config", "store", "user", "acl", "ban", "import", "help"];
 
 const OPTIONS: [&str; 11] = [
     "config",
@@ -131,6 +135,11 @@ impl Arguments {
                     // It has options of its own, and reads no configuration.
                     read.command = Command::Acl(AclCommand::read(&mut parser)?);
                     return read.without_options("acl");
+                }
+                Arg::Value(word) if words.is_empty() && word == "ban" => {
+                    let read = read.without_options("ban")?;
+                    let (command, whereabouts) = BanCommand::read(&mut parser)?;
+                    return Ok(read.about_bans(command, whereabouts));
                 }
                 Arg::Value(word) if words.is_empty() && word == "import" => {
                     read.command = Command::Import(ImportCommand::read(&mut parser)?);
@@ -218,6 +227,17 @@ impl Arguments {
         let message =
             format!("options of `dunlin {command}` stand behind it: see dunlin {command} --help");
         Err(Failure::Usage(message))
+    }
+
+    /// For a command that needs no more than the place of the data directory.
+    fn about_bans(mut self, command: BanCommand, whereabouts: Whereabouts) -> Self {
+        let Whereabouts { config, data_dir } = whereabouts;
+        self.command = Command::Ban(command);
+        self.config = config;
+        if let Some(data_dir) = data_dir {
+            self.assign("data_dir", "--data-dir", data_dir);
+        }
+        self
     }
 
     fn assign(&mut self, path: &str, flag: &str, value: String) {
@@ -314,6 +334,8 @@ mod tests {
             ("store export", Command::Store(StoreCommand::Export(None))),
             ("store export x", Command::Store(StoreCommand::Export(Some("x".into())))),
             ("acl --help", Command::Acl(AclCommand::Help)),
+            ("ban --help", Command::Ban(BanCommand::Help)),
+            ("ban list -c x", Command::Ban(BanCommand::List)),
             ("import --help", Command::Import(ImportCommand::Help)),
             (
                 "import mosquitto --conf a --to b",

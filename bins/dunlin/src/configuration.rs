@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dunlin_access::nearest;
-use dunlin_broker::config::{Durability, DurabilityRule, TopicFilter};
+use dunlin_broker::config::{Durability, DurabilityRule, QuotaRule, TopicFilter};
 use dunlin_broker::{Config, ListenerConfig};
 
 use crate::authentication::{AuthKind, AuthSection, AuthSettings, LoginsConfig, asks};
 use crate::notation::{Notation, Word};
 use crate::problem::{Origin, Problem};
-use crate::settings::{AUTH, KINDS, LISTENER, RULE, SECTIONS, Setting};
+use crate::quota::QuotaDraft;
+use crate::settings::{AUTH, KINDS, LISTENER, QUOTA, RULE, SECTIONS, Setting};
 use crate::telemetry;
 
 /// The port that MQTT clients try when they are told none.
@@ -178,6 +179,8 @@ struct Assembly {
     auths: Vec<(String, Vec<Assignment>)>,
     /// What was said about each rule of durability, by its number.
     rules: BTreeMap<usize, Vec<Assignment>>,
+    /// What was said about each rule of quotas, by its number.
+    quotas: BTreeMap<usize, Vec<Assignment>>,
     /// Listeners of `--listen` that take anonymous clients because that was said.
     opened: HashSet<String>,
     /// Where each setting got its value.
@@ -196,9 +199,13 @@ impl Assembly {
             let (name, key) = (name.to_owned(), key.to_owned());
             return note(&mut self.auths, &name, Assignment { path: key, ..assignment });
         }
-        if let Some((number, key)) = rule_path(&assignment.path) {
+        if let Some((number, key)) = rule_path("durability", &assignment.path) {
             let path = key.to_owned();
             return self.rules.entry(number).or_default().push(Assignment { path, ..assignment });
+        }
+        if let Some((number, key)) = rule_path("quotas", &assignment.path) {
+            let path = key.to_owned();
+            return self.quotas.entry(number).or_default().push(Assignment { path, ..assignment });
         }
         let found = SECTIONS.iter().find_map(|section| {
             section.settings.iter().find(|setting| section.path(setting.key) == assignment.path)
@@ -244,6 +251,7 @@ impl Assembly {
         self.refuse_open_listeners(&listeners);
         self.configuration.broker.listeners = listeners;
         self.configuration.broker.durability_rules = self.durability_rules();
+        self.configuration.broker.quotas = self.quota_rules();
         self.lower_limit_before_connect();
         self.check();
         if self.problems.is_empty() {
@@ -407,16 +415,7 @@ impl Assembly {
     fn durability_rule(&mut self, assignments: &[Assignment]) -> Option<DurabilityRule> {
         let first = assignments.first()?;
         let mut rule = RuleDraft::default();
-        for assignment in assignments {
-            let path = format!("durability.{}", assignment.path);
-            let Some(setting) = RULE.iter().find(|setting| setting.key == assignment.path) else {
-                self.problems.push(Problem::new(assignment.origin.clone(), unknown(&path)));
-                continue;
-            };
-            if let Err(expected) = (setting.read)(&mut rule, &assignment.value) {
-                self.problems.push(wrong_value(&path, assignment, &expected));
-            }
-        }
+        self.set_rule("durability", RULE, &mut rule, assignments);
         let missing =
             RULE.iter().filter(|setting| assignments.iter().all(|each| each.path != setting.key));
         for setting in missing {
@@ -424,6 +423,42 @@ impl Assembly {
             self.problems.push(Problem::new(first.origin.clone(), message));
         }
         Some(DurabilityRule { filter: rule.filter?, level: rule.level? })
+    }
+
+    fn set_rule<T>(
+        &mut self,
+        kind: &str,
+        settings: &[Setting<T>],
+        rule: &mut T,
+        assignments: &[Assignment],
+    ) {
+        for assignment in assignments {
+            let path = format!("{kind}.{}", assignment.path);
+            let Some(setting) = settings.iter().find(|setting| setting.key == assignment.path)
+            else {
+                self.problems.push(Problem::new(assignment.origin.clone(), unknown(&path)));
+                continue;
+            };
+            if let Err(expected) = (setting.read)(rule, &assignment.value) {
+                self.problems.push(wrong_value(&path, assignment, &expected));
+            }
+        }
+    }
+
+    fn quota_rules(&mut self) -> Vec<QuotaRule> {
+        let drafts = std::mem::take(&mut self.quotas);
+        drafts.into_values().filter_map(|assignments| self.quota_rule(&assignments)).collect()
+    }
+
+    fn quota_rule(&mut self, assignments: &[Assignment]) -> Option<QuotaRule> {
+        let first = assignments.first()?;
+        let mut draft = QuotaDraft::default();
+        self.set_rule("quotas", QUOTA, &mut draft, assignments);
+        if assignments.iter().all(|each| each.path != "for") {
+            let message = "a rule [[quotas]] without a `for`";
+            self.problems.push(Problem::new(first.origin.clone(), message));
+        }
+        draft.finish()
     }
 
     /// The listeners of `--listen`: one for each address of the host.
@@ -545,9 +580,9 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(legal)
 }
 
-/// The number and the key of `durability.NUMBER.KEY`.
-fn rule_path(path: &str) -> Option<(usize, &str)> {
-    let (number, key) = path.strip_prefix("durability.")?.split_once('.')?;
+/// The number and the key of `KIND.NUMBER.KEY`.
+fn rule_path<'a>(kind: &str, path: &'a str) -> Option<(usize, &'a str)> {
+    let (number, key) = path.strip_prefix(kind)?.strip_prefix('.')?.split_once('.')?;
     Some((number.parse().ok()?, key))
 }
 
@@ -570,6 +605,9 @@ fn unknown(path: &str) -> String {
         return "rules are tables, [[durability]] each; the broker's own level is `store.durability`"
             .to_owned();
     }
+    if path == "quotas" {
+        return "quotas are tables, [[quotas]] each; what holds for all is in [limits]".to_owned();
+    }
     if SECTIONS.iter().any(|section| section.name == path) {
         return format!("`{path}` is a section, [{path}], not a key");
     }
@@ -579,6 +617,9 @@ fn unknown(path: &str) -> String {
             .map(|near| format!("did you mean `{near}`?"))
     } else if path.starts_with("durability.") {
         nearest(key, RULE.iter().map(|setting| setting.key))
+            .map(|near| format!("did you mean `{near}`?"))
+    } else if path.starts_with("quotas.") {
+        nearest(key, QUOTA.iter().map(|setting| setting.key))
             .map(|near| format!("did you mean `{near}`?"))
     } else {
         nearest_setting(section, key)

@@ -1,8 +1,9 @@
-//! The socket in the data directory by which `dunlin check --diff` asks the running broker what a reload would do.
+//! The socket in the data directory by which `dunlin check --diff` and `dunlin ban` talk to the running broker.
 //!
-//! The question is the content of a configuration file with its name in front of it, or nothing: the broker's own file as it
-//! is now. The answer is what would change, or what is wrong. Whoever can open the data directory can ask; nothing can be
-//! changed by asking.
+//! The first line of a question says what it is about. `plan`: what a reload would do; behind the word stands the name of
+//! another configuration file and below it its content, or nothing: the broker's own file as it is now. `ban list`, `ban add`
+//! and `ban remove`: below stands whom it is about, as in the file of bans. The answer is what there is to print, or what is
+//! wrong. The socket is the broker's user's: whoever else may read the data directory cannot ask.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::ban::BanRequest;
 use crate::failure::Failure;
 use crate::sources::Candidate;
 
@@ -28,15 +30,42 @@ const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Questions that wait for their answer. Further ones wait to be taken.
 const QUESTIONS_MAX: usize = 1;
+/// Begins the question what a reload would do.
+const PLAN: &str = "plan";
 /// Stands before an answer that says what would change, and before one that says what is wrong.
 const GOOD: &str = "good\n";
 const REFUSED: &str = "refused\n";
 
-/// Somebody wants to know what a reload would do.
+/// What somebody wants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Ask {
+    /// To know what a reload would do, with this in the place of the broker's own file.
+    Plan(Option<Candidate>),
+    /// To see or change who is banned.
+    Bans(BanRequest),
+}
+
+impl Ask {
+    /// None if nobody knows what is asked.
+    fn read(question: &str) -> Option<Self> {
+        let (first, text) = question.split_once('\n').unwrap_or((question, ""));
+        if let Some(verb) = first.strip_prefix("ban ") {
+            return BanRequest::read(verb, text).map(Self::Bans);
+        }
+        match first.strip_prefix(PLAN)? {
+            "" => Some(Self::Plan(None)),
+            name => {
+                let name = name.strip_prefix(' ')?.to_owned();
+                Some(Self::Plan(Some(Candidate { name, text: text.to_owned() })))
+            }
+        }
+    }
+}
+
+/// Somebody waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Question {
-    /// None: with the broker's own file.
-    pub(crate) candidate: Option<Candidate>,
+    pub(crate) ask: Ask,
     answer: oneshot::Sender<Result<String, String>>,
 }
 
@@ -98,12 +127,15 @@ async fn serve_one(
     let mut text = String::new();
     let mut question = (&mut stream).take(QUESTION_BYTES_MAX);
     tokio::time::timeout(QUESTION_DEADLINE, question.read_to_string(&mut text)).await??;
-    let candidate = text
-        .split_once('\n')
-        .map(|(name, text)| Candidate { name: name.to_owned(), text: text.to_owned() });
+    let Some(ask) = Ask::read(&text) else {
+        let answer =
+            format!("{REFUSED}dunlin: the running broker does not understand the question\n");
+        stream.write_all(answer.as_bytes()).await?;
+        return stream.shutdown().await;
+    };
     let (answer, answered) = oneshot::channel();
     let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-    asking.send(Question { candidate, answer }).await.map_err(gone)?;
+    asking.send(Question { ask, answer }).await.map_err(gone)?;
     let (head, text) = match answered.await {
         Ok(Ok(text)) => (GOOD, text),
         Ok(Err(text)) => (REFUSED, text),
@@ -114,9 +146,18 @@ async fn serve_one(
     stream.shutdown().await
 }
 
+/// Asks the broker that runs on this data directory what a reload would do.
+pub(crate) fn ask_plan(data_dir: &Path, candidate: Option<&Candidate>) -> Result<String, Failure> {
+    let question = match candidate {
+        Some(Candidate { name, text }) => format!("{PLAN} {}\n{text}", name.replace('\n', " ")),
+        None => PLAN.to_owned(),
+    };
+    ask(data_dir, &question)
+}
+
 /// Asks the broker that runs on this data directory.
-pub(crate) fn ask(data_dir: &Path, candidate: Option<&Candidate>) -> Result<String, Failure> {
-    let answer = exchange(&data_dir.join(NAME), candidate).map_err(|error| {
+pub(crate) fn ask(data_dir: &Path, question: &str) -> Result<String, Failure> {
+    let answer = exchange(&data_dir.join(NAME), question).map_err(|error| {
         Failure::Run(format!("no running broker answers in {}: {error}", data_dir.display()))
     })?;
     match (answer.strip_prefix(GOOD), answer.strip_prefix(REFUSED)) {
@@ -126,14 +167,35 @@ pub(crate) fn ask(data_dir: &Path, candidate: Option<&Candidate>) -> Result<Stri
     }
 }
 
-fn exchange(path: &Path, candidate: Option<&Candidate>) -> io::Result<String> {
+fn exchange(path: &Path, question: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
-    if let Some(Candidate { name, text }) = candidate {
-        stream.write_all(format!("{}\n{text}", name.replace('\n', " ")).as_bytes())?;
-    }
+    stream.write_all(question.as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions() {
+        let candidate = |name: &str, text: &str| {
+            Some(Ask::Plan(Some(Candidate { name: name.to_owned(), text: text.to_owned() })))
+        };
+        for (question, expected) in [
+            ("plan", Some(Ask::Plan(None))),
+            ("plan ban list\n[log]\n", candidate("ban list", "[log]\n")),
+            ("ban list\n", Some(Ask::Bans(BanRequest::List))),
+            ("", None),
+            ("planned", None),
+            ("ban everybody", None),
+            ("stop", None),
+        ] {
+            assert_eq!(Ask::read(question), expected, "{question}");
+        }
+    }
 }

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::rc::Rc;
 
 use dunlin_broker::ListenerConfig;
-use dunlin_broker::config::{Durability, DurabilityRule, TopicFilter};
+use dunlin_broker::config::{Durability, DurabilityRule, QuotaRule, TopicFilter};
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use crate::authentication::{AuthKind, AuthSection, AuthSettings};
 use crate::configuration::{Assignment, Configuration, RuleDraft};
 use crate::problem::{Origin, Problem};
-use crate::settings::{AUTH, KINDS, LISTENER, RULE, SECTIONS, Setting};
+use crate::quota::QuotaDraft;
+use crate::settings::{AUTH, KINDS, LISTENER, QUOTA, RULE, SECTIONS, Setting};
 
 /// Reads the file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Vec<Assignment>, Vec<Problem>> {
@@ -64,9 +65,9 @@ impl Walk<'_> {
             if let DeValue::Table(inner) = value.get_ref() {
                 self.inner_table(&path, offset, inner);
             } else if let Some(rules) = tables(value.get_ref())
-                && path == RULES
+                && let Some(kind) = RULES.iter().find(|kind| kind.name == path)
             {
-                self.rules(&rules);
+                self.rules(kind, &rules);
             } else {
                 let value = text_of(value.get_ref());
                 let origin = self.origin(offset);
@@ -76,13 +77,13 @@ impl Walk<'_> {
     }
 
     /// Each with a number of its own, counted from 1: `durability.1.filter`.
-    fn rules(&mut self, rules: &[(usize, &DeTable<'_>)]) {
+    fn rules(&mut self, kind: &Rules, rules: &[(usize, &DeTable<'_>)]) {
         for (index, &(offset, rule)) in rules.iter().enumerate() {
             if rule.is_empty() {
-                let message = "a rule [[durability]] without a `filter` and a `level`";
+                let message = format!("a rule [[{}]] without {}", kind.name, kind.needs);
                 self.problems.push(Problem::new(self.origin(offset), message));
             }
-            self.table(&format!("{RULES}.{}", index + 1), rule);
+            self.table(&format!("{}.{}", kind.name, index + 1), rule);
         }
     }
 
@@ -95,8 +96,9 @@ impl Walk<'_> {
         let is_listener = is_named("listeners");
         let is_auth = is_named("auth");
         let is_section = !path.contains('.');
-        if path == RULES {
-            let message = "a rule has double brackets, [[durability]], since there may be several";
+        if let Some(Rules { name, .. }) = RULES.iter().find(|kind| kind.name == path) {
+            let message =
+                format!("a rule has double brackets, [[{name}]], since there may be several");
             return self.problems.push(Problem::new(self.origin(offset), message));
         }
         if !is_section && !is_listener && !is_auth {
@@ -158,8 +160,20 @@ fn list_of(array: &DeArray<'_>) -> String {
     items.join(", ")
 }
 
-/// The array of tables.
-const RULES: &str = "durability";
+/// An array of tables.
+struct Rules {
+    name: &'static str,
+    /// What each of them must say.
+    needs: &'static str,
+}
+
+const DURABILITY: &str = "durability";
+const QUOTAS: &str = "quotas";
+
+const RULES: [Rules; 2] = [
+    Rules { name: DURABILITY, needs: "a `filter` and a `level`" },
+    Rules { name: QUOTAS, needs: "a `for`" },
+];
 
 const HEAD: &str = "\
 # The configuration of dunlin, an MQTT broker.
@@ -173,6 +187,11 @@ const HEAD: &str = "\
 const RULES_HEAD: &str = "\
 # What an acknowledgement promises for some topics: a table [[durability]] each, of which the first that matches counts.
 # Rules stand in the file only.
+";
+
+const QUOTAS_HEAD: &str = "\
+# Who may do how much: a table [[quotas]] each, docs/LIMITS.md. All that are about a client hold for it, of each limit the
+# tightest; where one names somebody, it goes before the one for each. Rules stand in the file only.
 ";
 
 const NO_RULES: &str = "\
@@ -208,6 +227,7 @@ pub(crate) fn write(configuration: &Configuration) -> String {
         write_settings(&mut out, section.settings, configuration);
     }
     write_rules(&mut out, &configuration.broker.durability_rules);
+    write_quotas(&mut out, &configuration.broker.quotas);
     write_auths(&mut out, &configuration.auth);
     let _ = write!(out, "\n{LISTENERS}");
     if configuration.broker.listeners.is_empty() {
@@ -232,8 +252,25 @@ fn write_rules(out: &mut String, rules: &[DurabilityRule]) {
     }
 }
 
+fn write_quotas(out: &mut String, rules: &[QuotaRule]) {
+    let _ = write!(out, "\n{QUOTAS_HEAD}");
+    if rules.is_empty() {
+        out.push_str(NO_RULES);
+        out.push_str(&comment_out(&quota(&QuotaDraft::example())));
+    }
+    for each in rules {
+        let _ = write!(out, "\n{}", quota(&QuotaDraft::of(each)));
+    }
+}
+
+fn quota(draft: &QuotaDraft) -> String {
+    let mut out = format!("[[{QUOTAS}]]\n");
+    write_settings(&mut out, QUOTA, draft);
+    out
+}
+
 fn rule(draft: &RuleDraft) -> String {
-    let mut out = format!("[[{RULES}]]\n");
+    let mut out = format!("[[{DURABILITY}]]\n");
     write_settings(&mut out, RULE, draft);
     out
 }
@@ -364,7 +401,7 @@ mod tests {
     fn the_rule_in_its_comments_works_without_the_comment_marks() {
         let file = write(&Configuration::default());
         let (_, example) = file.split_once("For instance:\n").expect("an example");
-        let (example, _) = example.split_once("# How clients are known").expect("sections");
+        let (example, _) = example.split_once("# Who may do how much").expect("quotas");
         let assignments = without_marks(example);
         assert_eq!(assignments.len(), RULE.len(), "every key is there");
         let configuration = assemble(Sources { assignments, ..Sources::default() })
@@ -373,6 +410,23 @@ mod tests {
         let filter = TopicFilter::new("telemetry/#").expect("a filter");
         let expected = [DurabilityRule { filter, level: Durability::Os }];
         assert_eq!(configuration.broker.durability_rules, expected);
+    }
+
+    #[test]
+    fn the_quotas_in_their_comments_work_without_the_comment_marks() {
+        let file = write(&Configuration::default());
+        let (_, example) = file.split_once("# Who may do how much").expect("quotas");
+        let (_, example) = example.split_once("For instance:\n").expect("an example");
+        let (example, _) = example.split_once("# How clients are known").expect("sections");
+        let assignments = without_marks(example);
+        assert_eq!(assignments.len(), QUOTA.len(), "every key is there");
+        let configuration = assemble(Sources { assignments, ..Sources::default() })
+            .expect("it is legal")
+            .configuration;
+        assert_eq!(
+            Some(configuration.broker.quotas),
+            QuotaDraft::example().finish().map(|it| vec![it])
+        );
     }
 
     #[test]
@@ -396,6 +450,7 @@ mod tests {
             let filter = TopicFilter::new(filter).expect("a filter");
             configuration.broker.durability_rules.push(DurabilityRule { filter, level });
         }
+        configuration.broker.quotas.extend(QuotaDraft::example().finish());
         configuration.broker.listeners.push(ListenerConfig::new(
             "one",
             "127.0.0.1:7".parse::<Endpoint>().expect("an address"),

@@ -7,6 +7,7 @@ mod acl;
 mod args;
 mod audit_file;
 mod authentication;
+mod ban;
 mod configuration;
 #[cfg(unix)]
 mod control;
@@ -17,6 +18,7 @@ mod import;
 mod lookup_login;
 mod notation;
 mod problem;
+mod quota;
 mod reload;
 mod rules;
 mod run;
@@ -36,6 +38,7 @@ use std::process::ExitCode;
 
 use crate::args::{Arguments, Command, HELP};
 use crate::authentication::Authentication;
+use crate::ban::BanCommand;
 use crate::configuration::{Backend, Configuration};
 use crate::failure::Failure;
 use crate::problem::{Origin, Problem};
@@ -62,6 +65,7 @@ fn dunlin() -> Result<(), Failure> {
     match std::mem::take(&mut arguments.command) {
         Command::Help => print(HELP),
         Command::Acl(command) => command.run(),
+        Command::Ban(command) => ask_about_bans(&arguments, &command),
         Command::Import(command) => command.run(),
         Command::StoreHelp => print(store::HELP),
         Command::UserHelp => print(user::HELP),
@@ -131,7 +135,28 @@ fn diff(arguments: &Arguments, loaded: &Loaded) -> Result<(), Failure> {
         None => None,
     };
     let data_dir = &loaded.assembled.configuration.data_dir;
-    print(&format!("the running broker would:\n{}", control::ask(data_dir, candidate.as_ref())?))
+    print(&format!(
+        "the running broker would:\n{}",
+        control::ask_plan(data_dir, candidate.as_ref())?
+    ))
+}
+
+/// Shows or changes who is banned from the running broker.
+#[cfg(unix)]
+fn ask_about_bans(arguments: &Arguments, command: &BanCommand) -> Result<(), Failure> {
+    if *command == BanCommand::Help {
+        return print(ban::HELP);
+    }
+    let data_dir = load(arguments)?.assembled.configuration.data_dir;
+    print(&control::ask(&data_dir, &command.question())?)
+}
+
+#[cfg(not(unix))]
+fn ask_about_bans(_: &Arguments, command: &BanCommand) -> Result<(), Failure> {
+    if *command == BanCommand::Help {
+        return print(ban::HELP);
+    }
+    Err(Failure::Usage("`dunlin ban` works on Unix systems only".to_owned()))
 }
 
 #[cfg(not(unix))]

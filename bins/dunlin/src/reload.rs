@@ -174,6 +174,11 @@ fn describe(present: &Configuration, wanted: &Configuration, report: &ReloadRepo
             words(effect("durability"))
         );
     }
+    let (old, new) = (&present.broker.quotas, &wanted.broker.quotas);
+    if old != new {
+        let effect = words(effect("quotas"));
+        let _ = writeln!(out, "[[quotas]]: {} rules -> {} rules ({effect})", old.len(), new.len());
+    }
     if present.auth != wanted.auth {
         let _ = writeln!(out, "[auth]: other sections ({})", words(effect("auth.")));
     }

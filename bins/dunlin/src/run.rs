@@ -3,22 +3,21 @@
 use std::error::Error as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 use dunlin_broker::Inherited;
 use dunlin_broker::config::{Endpoint, Protocol};
-use dunlin_broker::{Broker, ListenerConfig, Place, RuleSet, ServerError};
+use dunlin_broker::{BanList, Broker, ListenerConfig, Place, RuleSet, ServerError};
 use dunlin_store::{Store, StoreError};
 use tokio::runtime::Runtime;
 
 use crate::args::Arguments;
 use crate::authentication::Authentication;
+use crate::ban::{self, BanFile};
+use crate::configuration::{Assembled, Backend, Configuration, ReloadConfig, RuntimeConfig};
 #[cfg(unix)]
-use crate::configuration::Backend;
-use crate::configuration::{Assembled, Configuration, ReloadConfig, RuntimeConfig};
-#[cfg(unix)]
-use crate::control;
+use crate::control::{self, Ask};
 use crate::failure::Failure;
 use crate::reload::Reloader;
 use crate::rules;
@@ -46,8 +45,12 @@ pub(crate) fn run(start: Start) -> Result<(), Failure> {
     let rules = rules::read(configuration)?;
     let authentication = Authentication::open(configuration)?;
     let store = store::open(configuration, start.salvage)?;
+    let bans = match configuration.store.backend {
+        Backend::Disk => ban::read(&configuration.data_dir)?,
+        Backend::Memory => BanList::default(),
+    };
     let runtime = runtime(&configuration.runtime)?;
-    let ended = runtime.block_on(serve(start, store, rules, authentication));
+    let ended = runtime.block_on(serve(start, store, rules, authentication, bans));
     // What had to be waited for was; a thread that hangs on a disk would be waited for without end.
     runtime.shutdown_background();
     ended
@@ -80,6 +83,7 @@ async fn serve(
     store: Box<dyn Store>,
     rules: RuleSet,
     authentication: Authentication,
+    bans: BanList,
 ) -> Result<(), Failure> {
     let Assembled { configuration, default_listeners } = start.assembled;
     // Before the first line is printed: whoever reads it may send a signal at once.
@@ -89,6 +93,7 @@ async fn serve(
         .config(configuration.broker.clone())
         .store(store)
         .rules(rules)
+        .bans(bans)
         .store_niceness(COMMITTER_NICENESS);
     #[cfg(unix)]
     let builder = builder.inherited(start.inherited);
@@ -101,12 +106,23 @@ async fn serve(
     let mut control = Control::open(&configuration);
     tell_manager(&State::Ready);
     keep_watchdog();
+    let mut ban_file = match configuration.store.backend {
+        Backend::Disk => Some(BanFile::new(&configuration.data_dir)),
+        Backend::Memory => None,
+    };
     let mut reloader = Reloader::new(start.arguments, configuration, start.log);
     loop {
         let ReloadConfig { watch, watch_interval, .. } = reloader.present().reload;
         tokio::select! {
             signal = signals.next() => match signal {
-                Signal::Stop(name) => return stop(broker, name, signals).await,
+                Signal::Stop(name) => {
+                    let unwritten = bans_changed(ban_file.as_ref(), &broker);
+                    let unwritten = tokio::time::timeout(Duration::ZERO, unwritten).await;
+                    if let (Ok(number), Some(file)) = (unwritten, &mut ban_file) {
+                        file.write(&broker, number).await;
+                    }
+                    return stop(broker, name, signals).await;
+                }
                 Signal::Reload => reload(&mut reloader, &broker).await,
             },
             // Only its store can end it before it is told to: what cannot be kept may not be acknowledged.
@@ -114,12 +130,25 @@ async fn serve(
                 return Err(Failure::Run("the store has failed, so the broker has stopped".to_owned()));
             }
             () = control.answer(&reloader, &broker) => {}
+            number = bans_changed(ban_file.as_ref(), &broker) => {
+                if let Some(file) = &mut ban_file {
+                    file.write(&broker, number).await;
+                }
+            }
             () = tokio::time::sleep(watch_interval), if watch => {
                 if reloader.has_changed() {
                     reload(&mut reloader, &broker).await;
                 }
             }
         }
+    }
+}
+
+/// Resolves when there are bans to be written.
+async fn bans_changed(file: Option<&BanFile>, broker: &Broker) -> u64 {
+    match file {
+        Some(file) => file.changed(broker).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -177,7 +206,7 @@ fn keep_watchdog() {
     }
 }
 
-/// The socket for `dunlin check --diff`, where there is a data directory for it.
+/// The socket for `dunlin check --diff` and `dunlin ban`, where there is a data directory for it.
 struct Control {
     #[cfg(unix)]
     socket: Option<control::Control>,
@@ -190,7 +219,7 @@ impl Control {
             Backend::Memory => None,
             Backend::Disk => control::Control::open(&configuration.data_dir)
                 .inspect_err(|error| {
-                    tracing::warn!(event = "no_control_socket", %error, "`dunlin check --diff` gets no answer");
+                    tracing::warn!(event = "no_control_socket", %error, "`dunlin check --diff` and `dunlin ban` get no answer");
                 })
                 .ok(),
         };
@@ -206,8 +235,11 @@ impl Control {
         };
         match question {
             Some(question) => {
-                let plan = reloader.plan(broker, question.candidate.as_ref());
-                question.answer(plan);
+                let answer = match question.ask.clone() {
+                    Ask::Plan(candidate) => reloader.plan(broker, candidate.as_ref()),
+                    Ask::Bans(request) => request.run(broker),
+                };
+                question.answer(answer);
             }
             None => self.socket = None,
         }

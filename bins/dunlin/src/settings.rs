@@ -12,6 +12,7 @@ use crate::notation::{
     Needed, Notation, OrAll, OrAuto, OrNone, Origins, Permissions, QosDigit, Ranges, Size, Switch,
     TenantRules, Time, VersionList, Word,
 };
+use crate::quota::{PerTime, QuotaDraft, Somebody};
 
 /// One key of a section whose values live in a `T`.
 pub(crate) struct Setting<T> {
@@ -39,10 +40,6 @@ impl Section {
 }
 
 macro_rules! settings {
-    // All keys are the fields of one struct.
-    (|$owner:ident: $type:ty| $home:expr; $($(#[doc = $about:literal])+ $key:ident: $notation:ty,)+) => {
-        settings! { |$owner: $type| $($(#[doc = $about])+ $key: $notation = $home.$key,)+ }
-    };
     // Each key says where its value lives.
     (|$owner:ident: $type:ty| $($(#[doc = $about:literal])+ $key:ident: $notation:ty = $place:expr,)+) => {
         &[$(Setting {
@@ -54,6 +51,10 @@ macro_rules! settings {
                 Ok(())
             },
         }),+]
+    };
+    // All keys are the fields of one struct.
+    (|$owner:ident: $type:ty| $home:expr; $($(#[doc = $about:literal])+ $key:ident: $notation:ty,)+) => {
+        settings! { |$owner: $type| $($(#[doc = $about])+ $key: $notation = $home.$key,)+ }
     };
 }
 
@@ -102,6 +103,11 @@ pub(crate) const SECTIONS: &[Section] = &[
         settings: TENANTS,
     },
     Section {
+        name: "bans",
+        about: " Who is kept out for a while: docs/LIMITS.md. `dunlin ban` lists, adds and takes back bans.\n",
+        settings: BANS,
+    },
+    Section {
         name: "limits",
         about: " Every bound, and what happens at it. What is dropped or refused is counted by reason.\n",
         settings: LIMITS,
@@ -137,6 +143,52 @@ pub(crate) const RULE: &[Setting<RuleDraft>] = settings! { |rule: RuleDraft| rul
     filter: Needed<Filter>,
     /// Their level, as store.durability: "fsync", "os" or "memory". It counts before that of the listener.
     level: Needed<Word>,
+};
+
+/// What a rule `[[quotas]]` holds.
+pub(crate) const QUOTA: &[Setting<QuotaDraft>] = settings! { |draft: QuotaDraft|
+    /// Whom it is for: "broker", "listener NAME", "tenant NAME", "role NAME" (for each user that has it), "user NAME" and
+    /// "client ID" (in each tenant another one), or "each listener", "each tenant", "each user", "each client".
+    for: Needed<Somebody> = draft.whom,
+    /// Connections at a time, of all in it together. A further client is refused: 0x97 (3.x: "server unavailable").
+    connections_max: OrNone<Count> = draft.rule.quotas.connections,
+    /// How often clients may connect, all together: "10/s", "100/min", with what can be saved up "10/s burst 50". Beyond:
+    /// 0x9F (3.x: "server unavailable"). A login that fails uses none up.
+    connects: OrNone<PerTime<Count>> = draft.rule.quotas.connects,
+    /// How many PUBLISHes they may send, all together. Beyond, they are read more slowly; then over_rate counts.
+    messages_in: OrNone<PerTime<Count>> = draft.rule.quotas.messages_in,
+    /// How many bytes they may send, all together: "64 KiB/s". The rule is the same.
+    bytes_in: OrNone<PerTime<Size>> = draft.rule.quotas.bytes_in,
+    /// What happens to a client of which more waits than it may send for longer than patience: "wait" goes on reading it more
+    /// slowly, "drop" drops what is too much (QoS 1 and 2 of 5.0 with 0x97; of 3.x they wait), "disconnect" closes (0x96).
+    over_rate: Word = draft.rule.over_rate,
+    /// How long it is only read more slowly before that.
+    patience: Time = draft.rule.patience,
+    /// How many messages they are sent, all together. Beyond, messages wait in their queues, whose own limits hold.
+    messages_out: OrNone<PerTime<Count>> = draft.rule.quotas.messages_out,
+    /// How many bytes they are sent, all together. The rule is the same.
+    bytes_out: OrNone<PerTime<Size>> = draft.rule.quotas.bytes_out,
+    /// Subscriptions of each session. A further one is answered 0x97 (3.1.1: 0x80).
+    subscriptions_max: OrNone<Count> = draft.rule.quotas.subscriptions,
+    /// Levels of a topic filter. A deeper one is answered 0x8F (3.1.1: 0x80).
+    filter_levels_max: OrNone<Count> = draft.rule.quotas.filter_levels,
+    /// Bytes of a topic name. A message with a longer one is answered 0x90; of 3.x it closes the connection.
+    topic_bytes_max: OrNone<Size> = draft.rule.quotas.topic_bytes,
+    /// Messages waiting for each session. At the limit `overflow` of [limits] decides.
+    queue_messages_max: OrNone<Count> = draft.rule.quotas.queue_messages,
+    /// Bytes of the messages waiting for each session. The rule is the same.
+    queue_bytes_max: OrNone<Size> = draft.rule.quotas.queue_bytes,
+    /// Bytes of a packet, for clients that connect afterwards; 5.0 clients are told. A larger one closes the connection: 0x95.
+    packet_bytes_max: OrNone<Size> = draft.rule.quotas.packet_bytes,
+    /// QoS 1 and 2 messages under way in each direction, for clients that connect afterwards; 5.0 clients are told.
+    inflight_max: OrNone<Count> = draft.rule.quotas.inflight,
+    /// The shortest Keep Alive, for clients that connect afterwards. 5.0 clients that ask for a shorter one are told this one;
+    /// those of 3.x are refused: "server unavailable".
+    keep_alive_min: OrNone<Time> = draft.rule.quotas.keep_alive_min,
+    /// The longest Keep Alive, for clients that connect afterwards. 5.0 clients are told; those of 3.x keep theirs.
+    keep_alive_max: OrNone<Time> = draft.rule.quotas.keep_alive_max,
+    /// The longest session expiry, for clients that connect afterwards; 3.x clients with Clean Session 0 get it too.
+    session_expiry_max: OrNone<Time> = draft.rule.quotas.session_expiry_max,
 };
 
 const LOG: &[Setting<Configuration>] = settings! { |all: Configuration| all.log;
@@ -478,6 +530,25 @@ const AUTH_LOOKUP: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| a
     cache_refused: Time,
 };
 
+const BANS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.bans;
+    /// A client that connects so often in flap_within is banned by its client id, in its tenant: 2 to 64. Only connects that
+    /// pass authentication count. "none": nobody is.
+    flap_connects: OrNone<Count>,
+    /// The time in which they count.
+    flap_within: Time,
+    /// For how long it is banned.
+    flap_ban: Time,
+    /// An address, or an IPv6 network of 64 bits, from which so many logins fail in failures_within is banned: 2 to 64. Never a
+    /// user, who may come from elsewhere. "none": none is.
+    failures: OrNone<Count>,
+    /// The time in which they count.
+    failures_within: Time,
+    /// For how long it is banned.
+    failures_ban: Time,
+    /// Addresses that are never banned for failed logins, such as that of a proxy by which many come: ["10.0.0.0/8"].
+    exempt: Ranges,
+};
+
 const LIMITS: &[Setting<Configuration>] = settings! { |all: Configuration| all.broker.limits;
     /// The largest packet taken from a client. A larger one closes its connection.
     packet_bytes_max: Size,
@@ -663,8 +734,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Debug;
 
-    use dunlin_broker::TenantsConfig;
     use dunlin_broker::config::{Applies, Limits, SysConfig};
+    use dunlin_broker::{BansConfig, TenantsConfig};
 
     use crate::reload::effect;
 
@@ -689,6 +760,7 @@ mod tests {
         assert_eq!(keys(LIMITS), fields(&Limits::default()));
         assert_eq!(keys(SYS), fields(&SysConfig::default()));
         assert_eq!(keys(TENANTS), fields(&TenantsConfig::default()));
+        assert_eq!(keys(BANS), fields(&BansConfig::default()));
         let mut listener = fields(&ListenerConfig::default());
         assert!(listener.remove("name"), "the name is the section's");
         assert_eq!(keys(LISTENER), listener);
@@ -734,7 +806,16 @@ mod tests {
         });
         let rules = || "durability".to_owned();
         let rule = RULE.iter().map(|setting| (setting.key, rules(), setting.about, String::new()));
-        for (key, path, about, default) in global.chain(local).chain(auth).chain(rule) {
+        let draft = QuotaDraft::default();
+        let quota = QUOTA.iter().map(|setting| {
+            let default = match (setting.write)(&draft) {
+                unsaid if unsaid == "\"\"" => String::new(),
+                said => said,
+            };
+            (setting.key, "quotas".to_owned(), setting.about, default)
+        });
+        for (key, path, about, default) in global.chain(local).chain(auth).chain(rule).chain(quota)
+        {
             let about = about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             let default = match key {
                 "kind" => "(the name)".to_owned(),
