@@ -235,6 +235,11 @@ impl Driver {
             };
             self.finish_batch(staging, cx);
             if self.state == State::Closed {
+                // What the peer closed on its side is closed on ours in the layer's own words too, as far as the socket
+                // takes them at once: RFC 8446 s6.1.
+                if matches!(self.socket, Stream::Layered(_)) {
+                    let _ = self.socket.poll_shutdown(cx);
+                }
                 return Poll::Ready(());
             }
             if !more && !self.has_work() {

@@ -166,6 +166,37 @@ async fn who_does_not_get_through_is_counted_by_reason() {
     eventually("all places to be given back", || server.metrics().connections_open == 0).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_shuts_its_side_is_let_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificate = Certificate::new();
+    let server = Server::with(|config| {
+        config.listeners.insert(0, tls(&certificate, folder.path()));
+        config.listeners[1].name = "plain".to_owned();
+    })
+    .await;
+    let plain = server.broker.local_addrs()[1];
+    let mut rest = Vec::new();
+    let mut stream = TcpStream::connect(plain).await.expect("a listener");
+    let_in(&mut stream, "plain").await;
+    stream.shutdown().await.expect("a connection");
+    within("the end", stream.read_to_end(&mut rest)).await.expect("a clean end");
+    let mut stream = connect_tls(&server, &connector(&[&certificate]), "secure").await;
+    stream.shutdown().await.expect("a connection");
+    within("the end", stream.read_to_end(&mut rest)).await.expect("a clean end");
+    server.counts_ended(EndReason::ConnectionLost, 2).await;
+
+    // And in the middle of a handshake.
+    let mut stream = TcpStream::connect(server.address()).await.expect("a listener");
+    stream.write_all(b"\x16\x03\x01\x01\0").await.expect("a connection");
+    stream.shutdown().await.expect("a connection");
+    within("the end", stream.read_to_end(&mut rest)).await.expect("a clean end");
+    assert_eq!(rest, b"");
+    let counted = || server.metrics().handshakes_refused[&Refusal::Closed] == 1;
+    eventually("it to be counted", counted).await;
+    eventually("all places to be given back", || server.metrics().connections_open == 0).await;
+}
+
 /// A request that becomes a WebSocket, with more fields if need be.
 async fn upgrade(address: std::net::SocketAddr, fields: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.expect("a listener");
