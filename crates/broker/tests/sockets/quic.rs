@@ -135,15 +135,15 @@ async fn refused(address: SocketAddr, crypto: rustls::ClientConfig) -> Connectio
 struct QuicClient {
     mqtt: Client<RecvStream, SendStream>,
     connection: Connection,
-    _endpoint: quinn::Endpoint,
+    endpoint: quinn::Endpoint,
 }
 
 impl QuicClient {
     async fn dial(address: SocketAddr, crypto: rustls::ClientConfig, version: Version) -> Self {
-        let (_endpoint, connecting) = begin(address, crypto);
+        let (endpoint, connecting) = begin(address, crypto);
         let connection = within("a QUIC connection", connecting).await.expect("a handshake");
         let (send, receive) = connection.open_bi().await.expect("one stream is granted");
-        Self { mqtt: Client::over(version, receive, send), connection, _endpoint }
+        Self { mqtt: Client::over(version, receive, send), connection, endpoint }
     }
 
     /// A client that was let in.
@@ -390,6 +390,23 @@ async fn a_silent_client_stays_and_one_that_is_gone_goes() {
     drop(lost);
     silent.mqtt.ping().await;
     server.clients_connected(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_changes_its_address_stays_connected() {
+    let authority = Authority::new();
+    let (server, address) = server(authority.listener()).await;
+    let mut client = QuicClient::connect(address, authority.mqtt(), Version::V5, "moves").await;
+    client.mqtt.subscribe("a", QOS1).await;
+    for _ in 0..2 {
+        let elsewhere = std::net::UdpSocket::bind(free_port()).expect("a free port");
+        client.endpoint.rebind(elsewhere).expect("another socket");
+        client.mqtt.ping().await;
+        server.publish(publish("a", "after it").qos(QOS1)).await;
+        client.mqtt.expect_and_acknowledge(publish("a", "after it").qos(QOS1)).await;
+    }
+    server.clients_connected(1).await;
+    assert_eq!(server.metrics().connections_accepted, 2, "the feeder is the other one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
