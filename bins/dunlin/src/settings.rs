@@ -168,6 +168,10 @@ pub(crate) const QUOTA: &[Setting<QuotaDraft>] = settings! { |draft: QuotaDraft|
     messages_out: OrNone<PerTime<Count>> = draft.rule.quotas.messages_out,
     /// How many bytes they are sent, all together. The rule is the same.
     bytes_out: OrNone<PerTime<Size>> = draft.rule.quotas.bytes_out,
+    /// For tenants: retained messages. One for a further topic is not kept, and a QoS 1 or 2 publisher of 5.0 told 0x97.
+    retained_messages_max: OrNone<Count> = draft.rule.quotas.retained_messages,
+    /// For tenants: bytes of retained messages, topic and properties included. The rule is the same.
+    retained_bytes_max: OrNone<Size> = draft.rule.quotas.retained_bytes,
     /// Subscriptions of each session. A further one is answered 0x97 (3.1.1: 0x80).
     subscriptions_max: OrNone<Count> = draft.rule.quotas.subscriptions,
     /// Levels of a topic filter. A deeper one is answered 0x8F (3.1.1: 0x80).

@@ -37,7 +37,7 @@ use crate::namespace::{Namespace, Namespaces};
 use crate::pager::Pager;
 use crate::persist::{Entry, RetainedPlace, Write, record};
 use crate::queue::Drops;
-use crate::quotas::{Book, QuotaEvent};
+use crate::quotas::{Book, QuotaEvent, QuotaScope};
 use crate::retained::{Kept, RetainedSet};
 use crate::router::Route;
 
@@ -113,6 +113,7 @@ impl Core {
         let other_quotas = self.config().quotas != config.quotas;
         if other_quotas {
             self.quotas.set_rules(&config.quotas, Instant::now());
+            self.limit_retained();
         }
         self.bans.set_rules(&config.bans);
         let messages_max = config.limits.retained_messages_max;
@@ -234,6 +235,14 @@ impl Core {
         }
     }
 
+    /// Has each namespace keep to the quotas of its tenant for retained messages.
+    pub(crate) fn limit_retained(&self) {
+        for namespace in self.namespaces.all() {
+            let (messages, bytes) = self.quotas.retained(&namespace.name);
+            namespace.retained.set_own_limits(messages, bytes);
+        }
+    }
+
     /// Counts that somebody's limit was reached, and says so unless that was said of many others just now.
     pub(crate) fn quota_exceeded(
         &self,
@@ -330,8 +339,11 @@ impl Core {
             Kept::Stored(number) | Kept::Removed(number) => {
                 (route, Some(RetainedPlace { namespace: Arc::clone(namespace), number }))
             }
-            Kept::Full => {
+            Kept::Full | Kept::OverQuota(_) => {
                 let counters = &namespace.counters;
+                if let Kept::OverQuota(limit) = kept {
+                    counters.quotas.add(QuotaEvent { scope: QuotaScope::Tenant, limit }, 1);
+                }
                 self.report_publish(counters, "", Some(message), DropReason::RetainedFull);
                 (route, None)
             }

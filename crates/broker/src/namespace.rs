@@ -225,6 +225,8 @@ impl Core {
             return Err(TenantError::TooMany);
         };
         let namespace = self.namespaces.common.make(number, name);
+        let (messages, bytes) = self.quotas.retained(name);
+        namespace.retained.set_own_limits(messages, bytes);
         // Under the lock, so that whoever finds it comes behind this in the store.
         self.note(Change::NamespaceOpened { namespace: number, name: text });
         others.insert(&namespace);

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::budget::Budget;
 use crate::metrics::shift;
+use crate::quotas::QuotaLimit;
 use crate::router::SubscriptionEntry;
 
 /// Topics that are ordered apart from each other.
@@ -60,6 +61,8 @@ pub(crate) enum Kept {
     Removed(u64),
     /// There was no room for another one.
     Full,
+    /// The tenant has as many as it may.
+    OverQuota(QuotaLimit),
 }
 
 /// The retained messages of all namespaces together, and how many there may be.
@@ -146,12 +149,43 @@ impl Expiries {
     }
 }
 
+/// What of a namespace's retained messages counts for the quotas of its tenant: all but `$SYS`, which is the broker's.
+#[derive(Debug)]
+struct OwnTotals {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    messages_max: AtomicU64,
+    bytes_max: AtomicU64,
+}
+
+impl OwnTotals {
+    const fn new() -> Self {
+        Self {
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            messages_max: AtomicU64::new(u64::MAX),
+            bytes_max: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The limit that leaves no room for a message of `size` bytes in the place of one of `old` bytes, if there is one.
+    fn limit_reached(&self, size: u64, old: Option<u64>) -> Option<QuotaLimit> {
+        let number = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        if old.is_none() && number(&self.messages) >= number(&self.messages_max) {
+            return Some(QuotaLimit::RetainedMessages);
+        }
+        let bytes = (number(&self.bytes) + size).saturating_sub(old.unwrap_or(0));
+        (bytes > number(&self.bytes_max)).then_some(QuotaLimit::RetainedBytes)
+    }
+}
+
 /// The retained messages of one namespace.
 #[derive(Debug)]
 pub(crate) struct RetainedSet {
     index: RwLock<NameIndex<Retained>>,
     last_number: AtomicU64,
     bytes: AtomicU64,
+    own: OwnTotals,
     totals: Arc<Totals>,
     budget: Arc<Budget>,
     namespace: NamespaceNo,
@@ -175,6 +209,7 @@ impl RetainedSet {
             index: RwLock::new(NameIndex::new()),
             last_number: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            own: OwnTotals::new(),
             totals,
             budget,
             namespace,
@@ -191,6 +226,12 @@ impl RetainedSet {
         let [first, ..] = &self.order;
         let shard = usize::try_from(self.hasher.hash_one(topic.as_bytes()) % ORDER_SHARDS as u64);
         shard.ok().and_then(|shard| self.order.get(shard)).unwrap_or(first).lock()
+    }
+
+    /// Takes other limits of its tenant. What is there stays.
+    pub(crate) fn set_own_limits(&self, messages_max: Option<u64>, bytes_max: Option<u64>) {
+        self.own.messages_max.store(messages_max.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.own.bytes_max.store(bytes_max.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Takes account of a message that came in.
@@ -213,6 +254,10 @@ impl RetainedSet {
         let size = message.size();
         let bytes = sign * i64::try_from(size).unwrap_or(i64::MAX);
         shift(&self.bytes, bytes);
+        if Self::is_stored(&message.topic) {
+            shift(&self.own.bytes, bytes);
+            shift(&self.own.messages, sign);
+        }
         shift(&self.totals.bytes, bytes);
         shift(&self.totals.messages, sign);
         self.budget.change(sign * Budget::entry_cost(INDEX_BYTES, size, message.payload.len()));
@@ -251,6 +296,11 @@ impl RetainedSet {
         let old = index.get(message.topic.as_bytes()).map(|old| old.message.size() as u64);
         if self.totals.are_full(message.size() as u64, old) {
             return Kept::Full;
+        }
+        if Self::is_stored(&message.topic)
+            && let Some(limit) = self.own.limit_reached(message.size() as u64, old)
+        {
+            return Kept::OverQuota(limit);
         }
         // [MQTT-3.3.1-5] The newest replaces.
         let retained = Retained { message: Arc::clone(message), number, expires_at };
@@ -461,7 +511,7 @@ mod tests {
         let message = message(payload);
         match set.apply(&message, None) {
             Kept::Stored(number) | Kept::Removed(number) => (message, number),
-            Kept::Full => panic!("there is room"),
+            Kept::Full | Kept::OverQuota(_) => panic!("there is room"),
         }
     }
 

@@ -258,6 +258,7 @@ impl Builder {
         let policy = Policy { hooks, authenticators, rules, bans };
         let core = core(config.clone(), policy, committer, pager, closing);
         recovery::restore(&core, recovered, &mut *reader)?;
+        core.limit_retained();
         core.pager.start(&core, reader).map_err(ServerError::Thread)?;
         listeners.adopt(&core, &config, prepared, proofs);
         tokio::spawn(janitor::run(Arc::downgrade(&core)));

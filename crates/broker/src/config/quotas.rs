@@ -161,12 +161,16 @@ pub(super) fn check(rules: &[QuotaRule]) -> Result<(), InvalidConfig> {
         if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == Some(0)) {
             return Err(invalid(key, AT_LEAST_ONE));
         }
-        let of_all = [
+        // Whose a retained message is, is not known after a restart; in which tenant it is, always is.
+        let of_tenants = [
             ("retained_messages_max", quotas.retained_messages),
             ("retained_bytes_max", quotas.retained_bytes),
         ];
-        if let Some((key, _)) = of_all.into_iter().find(|(_, value)| value.is_some()) {
-            return Err(invalid(key, "is limited for all together, by limits.retained_..."));
+        let is_tenant = matches!(rule.whom, Whom::Tenant(_) | Whom::EachTenant);
+        if let Some((key, _)) =
+            of_tenants.into_iter().find(|(_, value)| value.is_some() && !is_tenant)
+        {
+            return Err(invalid(key, "is for tenants; for all together it is in limits"));
         }
         if quotas.packet_bytes.is_some_and(|bytes| bytes < PACKET_BYTES_LEAST) {
             return Err(invalid("packet_bytes_max", "must be at least 64 bytes"));
@@ -216,7 +220,13 @@ mod tests {
         let mut rule = QuotaRule::new(Whom::EachClient);
         assert_eq!(check(std::slice::from_ref(&rule)), Ok(()));
         rule.quotas.packet_bytes = Some(63);
-        let error = check(&[QuotaRule::new(Whom::Broker), rule]).expect_err("too small");
+        let error = check(&[QuotaRule::new(Whom::Broker), rule.clone()]).expect_err("too small");
         assert_eq!(error.to_string(), "quotas.2.packet_bytes_max must be at least 64 bytes");
+        rule.quotas = Quotas::default();
+        rule.quotas.retained_bytes = Some(1);
+        let error = check(std::slice::from_ref(&rule)).expect_err("not a tenant's");
+        assert_eq!(error.setting(), "quotas.1.retained_bytes_max");
+        rule.whom = Whom::EachTenant;
+        assert_eq!(check(&[rule]), Ok(()));
     }
 }

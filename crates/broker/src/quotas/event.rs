@@ -59,6 +59,10 @@ pub enum QuotaLimit {
     MessagesOut,
     /// The same because of their bytes.
     BytesOut,
+    /// A message was not retained: there are as many as there may be.
+    RetainedMessages,
+    /// The same because of their bytes.
+    RetainedBytes,
     /// A subscription was refused: the session has as many as it may.
     Subscriptions,
     /// A subscription was refused: its filter has too many levels.
@@ -71,7 +75,7 @@ pub enum QuotaLimit {
 
 impl QuotaLimit {
     /// Every limit that is counted, in the order of the snapshot.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::Connects,
         Self::MessagesIn,
@@ -79,6 +83,8 @@ impl QuotaLimit {
         Self::OverRate,
         Self::MessagesOut,
         Self::BytesOut,
+        Self::RetainedMessages,
+        Self::RetainedBytes,
         Self::Subscriptions,
         Self::FilterLevels,
         Self::TopicBytes,
@@ -96,6 +102,8 @@ impl QuotaLimit {
             Self::OverRate => "over_rate",
             Self::MessagesOut => "messages_out",
             Self::BytesOut => "bytes_out",
+            Self::RetainedMessages => "retained_messages",
+            Self::RetainedBytes => "retained_bytes",
             Self::Subscriptions => "subscriptions",
             Self::FilterLevels => "filter_levels",
             Self::TopicBytes => "topic_bytes",

@@ -262,6 +262,12 @@ impl Book {
         (!about.is_empty()).then(|| EffectiveQuotas::tightest(places))
     }
 
+    /// How many retained messages a tenant may have, and how many bytes of them.
+    pub(crate) fn retained(&self, tenant: &str) -> (Option<u64>, Option<u64>) {
+        let quotas = self.rules.load().terms(QuotaScope::Tenant, tenant).unwrap_or_default().quotas;
+        (quotas.retained_messages, quotas.retained_bytes)
+    }
+
     /// Lets somebody in, if there is room in all its accounts. `takes_over` says that it takes the place of a connection that
     /// it has already, which is about to go.
     pub(crate) fn admit(

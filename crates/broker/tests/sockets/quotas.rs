@@ -344,6 +344,40 @@ async fn retained_messages_are_replayed_no_faster() {
     assert_eq!(subscriber.take_messages(3 - got).await.len(), 3 - got);
 }
 
+// ---- What is retained ----
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-3.3.1-5] What has its place keeps it. [MQTT-4.3.2-4] 0x97. $SYS is not the tenant's.
+async fn a_tenant_retains_as_much_as_it_may() {
+    let limits = rule("each tenant", |quotas| {
+        quotas.retained_messages = Some(2);
+        quotas.retained_bytes = Some(500);
+    });
+    let server = with(&[limits]).await;
+    let mut client = server.connect(comer(Version::V5, "s", "acme/alice", "r")).await;
+    let full = ReasonCode::QuotaExceeded;
+    client.publish(publish("a", "1").qos(QOS1).retain()).await;
+    client.publish(publish("b", "1").qos(QOS1).retain()).await;
+    client.send(publish("c", "1").qos(QOS1).retain().id(100)).await;
+    client.expect_refused_publish(100, full).await;
+    client.publish(publish("a", "2").qos(QOS1).retain()).await;
+    client.send(publish("a", vec![0; 600]).qos(QOS1).retain().id(101)).await;
+    client.expect_refused_publish(101, full).await;
+    client.publish(publish("b", "").qos(QOS1).retain()).await;
+    client.publish(publish("c", "3").qos(QOS1).retain()).await;
+    for limit in [QuotaLimit::RetainedMessages, QuotaLimit::RetainedBytes] {
+        assert_eq!(counted(&server, QuotaScope::Tenant, limit), 1, "{limit:?}");
+    }
+    let mut other = server.connect(comer(Version::V5, "s", "other/alice", "r")).await;
+    other.publish(publish("c", "1").qos(QOS1).retain()).await;
+    reload(&server, &[], AboveLimit::Keep).await;
+    client.publish(publish("d", "4").qos(QOS1).retain()).await;
+    client.subscribe("#", QOS0).await;
+    let mut kept = client.take_messages(3).await;
+    kept.sort();
+    assert_eq!(kept, ["2", "3", "4"]);
+}
+
 // ---- What each session may have ----
 
 versions!(filters_and_topics_are_limited_for_whoever_they_are_limited_for: V3_1_1, V5);
