@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dunlin_broker::config::Protocol;
 use dunlin_broker::{
     AboveLimit, AuthRequest, Authenticator, Ban, BanList, BanTarget, BansConfig, BoxFuture, Config,
     Decision, Identity, Named, Step, TenantRule, UnixSeconds,
@@ -199,6 +200,19 @@ async fn an_address_from_which_logins_fail_is_kept_out_and_its_users_come_from_e
         wrong.expect_connack_refusal(ReasonCode::BadUserNameOrPassword).await;
     }
     assert_eq!(server.metrics().bans_made, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_handshake_comes_first_a_banned_address_is_closed_before_it() {
+    let server = Server::with(|config| config.listeners[0].protocol = Protocol::WebSocket).await;
+    server.broker.ban(of(here())).expect("there is room");
+    let mut client = server.dial(Version::V5).await;
+    // Nobody reads the request.
+    client.expect_closed().await;
+    assert_eq!((server.metrics().connects_banned, server.metrics().connections_accepted), (1, 0));
+    assert!(server.broker.unban(&here()).is_some());
+    let _client = server.dial(Version::V5).await;
+    eventually("a client to be let in", || server.metrics().connections_accepted == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
