@@ -81,6 +81,17 @@ class Server:
         """The programs that are not there."""
         return [name for name in cls.programs if not program(name)]
 
+    def certify(self):
+        """Makes a certificate for localhost that vouches for itself, and its key."""
+        self.certificate, self.key = os.path.join(self.folder, "certificate.pem"), os.path.join(self.folder, "key.pem")
+        if os.path.exists(self.key):
+            return
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        # It is no authority, which a server's certificate may not be.
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
+        command = ["openssl", "req", "-x509", *kind, *names, "-keyout", self.key, "-out", self.certificate]
+        run(command, **self.as_user())
+
     def runs_as_other(self):
         return self.user is not None and os.geteuid() == 0
 
@@ -168,7 +179,7 @@ COLUMNS = "hash AS password_hash, tenant, roles, site"
 
 class Postgres(Server):
     name = "postgres"
-    programs = ["initdb", "postgres", "psql"]
+    programs = ["initdb", "postgres", "psql", "openssl"]
     user = "postgres"
     stopping = signal.SIGINT
 
@@ -180,7 +191,9 @@ class Postgres(Server):
                 file.write("of-the-superuser\n")
             options = ["-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password}", "--no-sync"]
             run([program("initdb"), "-D", data, *options], cwd=self.folder, **self.as_user())
-        settings = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}"]
+        self.certify()
+        settings = ["-c", "ssl=on", "-c", f"ssl_cert_file={self.certificate}", "-c", f"ssl_key_file={self.key}"]
+        settings += ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}"]
         self.begin([program("postgres"), "-D", data, "-p", str(self.port), *settings])
         if not hasattr(self, "is_filled"):
             grant = f"CREATE ROLE dunlin LOGIN PASSWORD '{DATABASE_PASSWORD}'; GRANT SELECT ON users TO dunlin"
@@ -214,7 +227,8 @@ class Postgres(Server):
 
     def section(self):
         return (
-            f'kind = "postgres"\nurl = "postgres://dunlin@127.0.0.1:{self.port}/postgres?sslmode=disable"\n'
+            f'kind = "postgres"\nurl = "postgres://dunlin@localhost:{self.port}/postgres?sslmode=verify-full'
+            f'&sslrootcert={self.certificate}"\n'
             'password = "${DATABASE_PASSWORD}"\n'
             f'query = "SELECT {COLUMNS} FROM users WHERE name = {{username}}"\n'
         )
@@ -225,7 +239,7 @@ class Postgres(Server):
 
 class MariaDb(Server):
     name = "mysql"
-    programs = ["mariadbd", "mariadb-install-db", "mariadb"]
+    programs = ["mariadbd", "mariadb-install-db", "mariadb", "openssl"]
     user = "mysql"
     # Its collations do not see the difference.
     same_as_alice = ["ALICE", "Alice", "alice ", "alic\u00e9"]
@@ -237,6 +251,8 @@ class MariaDb(Server):
             run([program("mariadb-install-db"), *options], cwd=self.folder, **self.as_user())
         self.socket = os.path.join(self.folder, "socket")
         settings = [f"--datadir={data}", f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1"]
+        self.certify()
+        settings += [f"--ssl-cert={self.certificate}", f"--ssl-key={self.key}", "--require-secure-transport=ON"]
         settings += [f"--pid-file={self.folder}/pid", "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve"]
         self.begin([program("mariadbd"), "--no-defaults", *settings])
         if not hasattr(self, "is_filled"):
@@ -268,7 +284,8 @@ class MariaDb(Server):
         with open(path, "w") as file:
             file.write(DATABASE_PASSWORD + "\n")
         return (
-            f'kind = "mysql"\nurl = "mysql://dunlin@127.0.0.1:{self.port}/mqtt"\npassword = "file://{path}"\n'
+            f'kind = "mysql"\nurl = "mysql://dunlin@localhost:{self.port}/mqtt?ssl-mode=VERIFY_IDENTITY'
+            f'&ssl-ca={self.certificate}"\npassword = "file://{path}"\n'
             f'query = "SELECT name AS user_name, {COLUMNS} FROM users WHERE name = {{username}}"\n'
         )
 
@@ -278,10 +295,12 @@ class MariaDb(Server):
 
 class Redis(Server):
     name = "redis"
-    programs = ["redis-server", "redis-cli"]
+    programs = ["redis-server", "redis-cli", "openssl"]
 
     def start(self):
-        options = ["--port", self.port, "--bind", "127.0.0.1", "--requirepass", DATABASE_PASSWORD, "--save", "", "--dir", self.folder]
+        self.certify()
+        options = ["--port", 0, "--tls-port", self.port, "--tls-cert-file", self.certificate, "--tls-key-file", self.key]
+        options += ["--tls-ca-cert-file", self.certificate, "--tls-auth-clients", "no", "--bind", "127.0.0.1", "--requirepass", DATABASE_PASSWORD, "--save", "", "--dir", self.folder]
         self.begin([program("redis-server"), *map(str, options)])
         fields = ["roles", "reader writer", "tenant", "north", "site", "oslo"]
         self.client("HSET", "user:alice", "password_hash", self.hashes["alice"], *fields)
@@ -292,13 +311,14 @@ class Redis(Server):
         self.client("RPUSH", "user:alice:tokens", "x")
 
     def client(self, *command):
-        environment = {**os.environ, "REDISCLI_AUTH": DATABASE_PASSWORD}
-        return run([program("redis-cli"), "-p", str(self.port), *command], env=environment)
+        return run([*self.cli(), *command], env={**os.environ, "REDISCLI_AUTH": DATABASE_PASSWORD})
+
+    def cli(self):
+        return [program("redis-cli"), "-h", "localhost", "-p", str(self.port), "--tls", "--cacert", self.certificate]
 
     def answers(self):
         environment = {**os.environ, "REDISCLI_AUTH": DATABASE_PASSWORD}
-        command = [program("redis-cli"), "-p", str(self.port), "PING"]
-        return subprocess.run(command, capture_output=True, text=True, env=environment).stdout.strip() == "PONG"
+        return subprocess.run([*self.cli(), "PING"], capture_output=True, text=True, env=environment).stdout.strip() == "PONG"
 
     def remaining(self):
         names = self.client("KEYS", "user:*").split()
@@ -313,7 +333,8 @@ class Redis(Server):
 
     def section(self):
         return (
-            f'kind = "redis"\nurl = "redis://127.0.0.1:{self.port}/0"\npassword = "credential://redis"\n'
+            f'kind = "redis"\nurl = "rediss://localhost:{self.port}/0"\npassword = "credential://redis"\n'
+            f'ca_file = "{self.certificate}"\n'
             'key = "user:{username}"\nattributes = ["site"]\n'
         )
 
@@ -449,11 +470,7 @@ class Slapd(Server):
         data = os.path.join(self.folder, "data")
         if not os.path.exists(data):
             os.makedirs(data)
-            certificate = ["-keyout", f"{self.folder}/key.pem", "-out", f"{self.folder}/certificate.pem"]
-            names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-            # Made so, it is no authority, which nobody takes it for.
-            names += ["-addext", "basicConstraints=critical,CA:FALSE"]
-            run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *certificate, *names])
+            self.certify()
             with open(os.path.join(self.folder, "slapd.conf"), "w") as file:
                 file.write(SLAPD.format(folder=self.folder))
             run([program("slapadd"), "-f", f"{self.folder}/slapd.conf"], input=LDIF.format(password=DATABASE_PASSWORD))
