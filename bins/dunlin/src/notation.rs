@@ -653,6 +653,28 @@ impl Notation<String> for FreeText {
     }
 }
 
+/// The address of a service. What stands in it before an `@` is refused later, and until then not written again: people put
+/// passwords there.
+pub(crate) struct ServiceAddress;
+
+impl Notation<String> for ServiceAddress {
+    fn write(value: &String) -> String {
+        let (scheme, rest) = value.split_once("://").unwrap_or(("", value));
+        match rest.rsplit_once('@') {
+            Some((_, rest)) => format!("{:?}", format!("{scheme}://(redacted)@{rest}")),
+            None => FreeText::write(value),
+        }
+    }
+
+    fn read(text: &str) -> Option<String> {
+        FreeText::read(text)
+    }
+
+    fn expected() -> String {
+        "the address of a service".to_owned()
+    }
+}
+
 /// A log level, or levels by module.
 pub(crate) struct Level;
 
@@ -774,6 +796,17 @@ mod tests {
         assert_eq!(Filter::write(&Filter::read("a \"b\"").expect("a filter")), r#""a \"b\"""#);
         for text in ["", "a/#/b", "a+", "$share/g/a"] {
             assert_eq!(Filter::read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_written_without_a_password() {
+        for (address, written) in [
+            ("https://auth.example/login", "https://auth.example/login"),
+            ("https://me:hunter2@auth.example/a@b", "https://(redacted)@b"),
+            ("me:hunter2@auth.example", "://(redacted)@auth.example"),
+        ] {
+            assert_eq!(ServiceAddress::write(&address.to_owned()), format!("{written:?}"));
         }
     }
 

@@ -9,8 +9,8 @@ use crate::authentication::{AuthKind, AuthSettings};
 use crate::configuration::{Configuration, RuleDraft};
 use crate::notation::{
     Address, Count, FilePath, Files, Filter, Folder, FreeText, Hidden, KeepAlive, Level, NameList,
-    Needed, Notation, OrAll, OrAuto, OrNone, Origins, Permissions, QosDigit, Ranges, Size, Switch,
-    TenantRules, Time, VersionList, Word,
+    Needed, Notation, OrAll, OrAuto, OrNone, Origins, Permissions, QosDigit, Ranges,
+    ServiceAddress, Size, Switch, TenantRules, Time, VersionList, Word,
 };
 use crate::quota::{PerTime, QuotaDraft, Somebody};
 
@@ -360,7 +360,7 @@ const AUTH_JWT: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth
     /// The secret of HS256, HS384 and HS512, at least 32, 48 and 64 bytes. "none": tokens are not signed by a secret.
     secret: OrNone<Hidden>,
     /// An HTTPS address with the issuer's keys (JWKS). While it does not answer, the last ones stay. "none": there is none.
-    jwks_url: OrNone<FreeText>,
+    jwks_url: OrNone<ServiceAddress>,
     /// How often they are fetched. An unknown `kid` has them fetched at once, every 30 s at most.
     jwks_refresh: Time,
     /// Certificates (PEM) of who may vouch for that address. "none": those of the system.
@@ -393,7 +393,7 @@ const AUTH_JWT: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth
 
 const AUTH_HTTP: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.http;
     /// The service's address. Passwords are sent to it: it begins with https unless it is on this machine.
-    url: Needed<FreeText>,
+    url: Needed<ServiceAddress>,
     /// The value of the header Authorization. "none": none is sent.
     authorization: OrNone<Hidden>,
     /// Certificates (PEM) of who may vouch for the service. "none": those of the system.
@@ -480,7 +480,7 @@ const AUTH_REDIS: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| au
 
 const AUTH_LDAP: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.ldap;
     /// The directory's address: "ldaps://HOST", "ldap://HOST" or "ldapi://%2FPATH".
-    url: Needed<FreeText>,
+    url: Needed<ServiceAddress>,
     /// Begins TLS on a connection to ldap:// before anything is said.
     starttls: Switch,
     /// Certificates (PEM) of who may vouch for the directory. "none": those of the system.
