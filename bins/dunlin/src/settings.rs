@@ -514,7 +514,8 @@ const AUTH_LDAP: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| aut
 };
 
 const AUTH_LOOKUP: &[Setting<AuthSettings>] = settings! { |auth: AuthSettings| auth.lookup;
-    /// How long an answer may take, waiting for a turn and connecting included. Later the database has failed.
+    /// How long an answer may take, waiting for a turn and connecting included. Later the database has failed. All steps
+    /// together have limits.hook_deadline.
     timeout: Time,
     /// Connections, and questions at once. Further clients wait for their turn.
     connections_max: Count,

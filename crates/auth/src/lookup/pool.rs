@@ -67,7 +67,8 @@ impl<S: UserSource> Pool<S> {
         idle.push((connection, Instant::now()));
     }
 
-    fn forget_idle(&self) {
+    /// Drops the connections that nobody uses.
+    pub(super) fn forget_idle(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

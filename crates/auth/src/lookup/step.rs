@@ -45,10 +45,11 @@ pub struct LookupOptions {
 }
 
 impl Default for LookupOptions {
-    /// Eight connections, five seconds, and nobody comes in while the source is away.
+    /// Eight connections, two seconds, and nobody comes in while the source is away. All steps of a chain have the broker's
+    /// `hook_deadline` together, five seconds: a step that is to pass on must give up before.
     fn default() -> Self {
         Self {
-            timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
             connections_max: 8,
             waiting_max: 1_024,
             on_failure: OnFailure::Refuse,
@@ -198,6 +199,8 @@ impl<S: UserSource> Lookup<S> {
         let asked = tokio::time::timeout(timeout, self.pool.ask(question)).await;
         let found = asked
             .unwrap_or_else(|_| {
+                // The others may hang on the same dead peer, and each would cost a client its time.
+                self.pool.forget_idle();
                 let words = format!("no answer within {timeout:?}");
                 Err(SourceError::new(SourceFailure::Timeout, words))
             })

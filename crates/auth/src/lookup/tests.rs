@@ -351,3 +351,35 @@ fn a_record_is_read_strictly() {
         assert_eq!(words, expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_hang_cost_one_client_its_time_and_not_each() {
+    let mut test = test(uncached());
+    let mut logins = Vec::new();
+    for _ in 0..2 {
+        let step = Arc::clone(&test.step);
+        logins.push(tokio::spawn(async move {
+            words(step.authenticate(alice("secret")).await.decision)
+        }));
+    }
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        answers.push(test.questions.recv().await.expect("a question").1);
+    }
+    for answer in answers {
+        answer.send(record()).expect("somebody waits");
+    }
+    for login in logins {
+        assert_eq!(login.await.expect("no panic"), IN);
+    }
+    assert_eq!(test.opened(), 2);
+    // The first one says nothing any more. The other one is not tried either.
+    let step = Arc::clone(&test.step);
+    let login =
+        tokio::spawn(async move { words(step.authenticate(alice("secret")).await.decision) });
+    let unanswered = test.questions.recv().await.expect("a question");
+    assert_eq!(login.await.expect("no panic"), "refuse 0x88");
+    drop(unanswered);
+    assert_eq!(test.login(alice("secret"), vec![record()]).await, IN);
+    assert_eq!(test.opened(), 3);
+}
