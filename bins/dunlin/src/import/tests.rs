@@ -51,6 +51,18 @@ fn what_is_written_is_a_configuration() {
     }
 }
 
+/// Found by a fuzz target: a control character in a bridge's line made a comment that is no TOML.
+#[test]
+fn a_control_character_in_a_comment_is_no_slip_in_the_file() {
+    let text = "connection a\naddress b\u{1f}c\td\u{7f}\u{0}\n";
+    let Imported { configuration, .. } = import_mosquitto(text);
+    assert!(
+        configuration.contains("# address b\u{fffd}c\td\u{fffd}\u{fffd}\n"),
+        "{configuration:?}"
+    );
+    assert!(file::parse("dunlin.toml", &configuration).is_ok());
+}
+
 /// Lines that are carried as they are: their keyword is known, and nothing is to be said of them.
 const SILENT: [&str; 33] = [
     "listener",

@@ -43,6 +43,13 @@ fn lines(entries: &[Entry]) -> String {
     entries.iter().map(|Entry { key, value }| format!("{key} = {value}\n")).collect()
 }
 
+/// A comment of TOML takes no control character but the tab.
 fn comment(text: &str) -> String {
+    let shown = |letter: char| match letter {
+        '\t' | '\n' => letter,
+        _ if letter.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => letter,
+    };
+    let text: String = text.chars().map(shown).collect();
     text.lines().map(|line| format!("# {line}\n")).collect()
 }
