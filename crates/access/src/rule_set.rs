@@ -48,7 +48,7 @@ pub struct Options {
 ///
 /// A rule set that names nobody at all lets everybody do everything. As soon as it has a rule, or gives somebody a role,
 /// what no rule allows is refused.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RuleSet {
     options: Options,
     rules: Vec<Rule>,
@@ -58,7 +58,7 @@ pub struct RuleSet {
 }
 
 /// What is said about one holder.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Section {
     pub(crate) rules: Vec<RuleId>,
     /// The roles it gives to whom it is about, sorted.

@@ -4,19 +4,23 @@
 //! them apart from its other logs. None holds a password or Authentication Data. A client that is refused without having been
 //! judged, since it has failed too often, makes one event when that begins and none for each attempt.
 
+pub use dunlin_broker::audit::TARGET;
 use dunlin_broker::{AuthRequest, Login, LoginGuard, ReasonCode};
 
-/// The target of all events.
-pub const TARGET: &str = "dunlin_audit";
-
-/// Every event of this crate, with what it means.
-pub const EVENTS: [(&str, &str); 4] = [
+/// Every event of this crate, with what it means. The last two are administrative and have the target
+/// [`ADMIN_TARGET`](dunlin_broker::audit::ADMIN_TARGET).
+pub const EVENTS: [(&str, &str); 6] = [
     ("login", "a client came in"),
     ("login_refused", "a client was judged and refused"),
     ("login_failed", "a client could not be judged: no time, no room, no answer from outside"),
     (
         "login_throttled",
         "an address, or a user at an address, has failed too often: its next attempts are refused unseen",
+    ),
+    ("users_reloaded", "a file of users has changed and was taken"),
+    (
+        "users_not_reloaded",
+        "a file of users has changed and is not understood: the users stay as they were",
     ),
 ];
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dunlin_broker::audit::ADMIN_TARGET;
 use dunlin_broker::{AuthRequest, Authenticator, BoxFuture, Decision, Identity, ReasonCode, Step};
 
 use crate::cache::{Cache, CacheOptions};
@@ -145,10 +146,10 @@ impl PasswordFile {
             Ok(false) => {}
             Ok(true) => {
                 let users = self.users().len();
-                tracing::info!(event = "users_reloaded", %path, users, "the file of users has changed");
+                tracing::info!(target: ADMIN_TARGET, event = "users_reloaded", %path, users, "the file of users has changed");
             }
             Err(error) => {
-                tracing::error!(event = "users_not_reloaded", %path, %error, "the users stay as they were");
+                tracing::error!(target: ADMIN_TARGET, event = "users_not_reloaded", %path, %error, "the users stay as they were");
             }
         }
     }

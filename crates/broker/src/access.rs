@@ -23,6 +23,8 @@ use dunlin_transport::Peer;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
+use crate::attach::user_of;
+use crate::audit;
 use crate::core::Core;
 use crate::mailbox::Mailbox;
 use crate::metrics::{DropReason, add};
@@ -279,14 +281,15 @@ impl Core {
         let owner = mailbox.owner();
         let vouched = mailbox.vouched();
         let client_id = mailbox.client_id.as_str();
-        let subject = self.subject(&mailbox.namespace, &owner, client_id, vouched.as_deref());
+        let user = user_of(&owner);
+        let subject = self.subject(&mailbox.namespace, user, client_id, vouched.as_deref());
         match self.access.rights(&subject) {
             Ok(rights) => {
                 mailbox.set_rights(rights);
                 true
             }
             Err(error) => {
-                tracing::warn!(event = "client_without_rights", tenant = %mailbox.namespace.name, client_id, %error);
+                tracing::warn!(target: audit::TARGET, event = "client_without_rights", tenant = %mailbox.namespace.name, client_id, %error);
                 mailbox.set_rights(nothing());
                 false
             }
@@ -303,12 +306,14 @@ impl Core {
         let rights = mailbox.rights();
         let mut entries = Vec::new();
         let mut lost = Vec::new();
+        let mut any_filtered = false;
         let subscriptions: Vec<(SubscriptionFilter, Subscription)> =
             session.subscriptions().map(|(filter, each)| (filter.clone(), *each)).collect();
         for (filter, subscription) in subscriptions {
             let asked = subscription.options.qos;
             match grant(rights.as_deref(), &filter, asked) {
                 Grant::Granted { qos, filtered } => {
+                    any_filtered |= filtered;
                     let entry =
                         SubscriptionEntry { qos, filtered, ..SubscriptionEntry::of(&subscription) };
                     self.adjust(mailbox, &filter, entry);
@@ -328,8 +333,9 @@ impl Core {
                 }
             }
         }
-        if !lost.is_empty() {
-            self.drop_what_only_they_wanted(mailbox, session, &lost);
+        // A subscription that stays whole has nothing in the queue that its client may not have.
+        if !lost.is_empty() || any_filtered {
+            self.drop_what_was_lost(mailbox, session, &lost);
         }
         entries
     }
@@ -375,25 +381,36 @@ impl Core {
         (existed, filter.map(unsubscribed))
     }
 
-    fn drop_what_only_they_wanted(
-        &self,
+    /// Drops what is queued for subscriptions that were lost, if no other wants it, and what the client may not have any more
+    /// though its subscription stays. A shared group's messages are for its other members.
+    fn drop_what_was_lost(
+        self: &Arc<Self>,
         mailbox: &Arc<Mailbox>,
         session: &Session,
         lost: &[SubscriptionFilter],
     ) {
+        let rights = mailbox.rights();
         let gone = mailbox.take_where(|delivery| {
             let topic = &delivery.message.topic;
-            !delivery.origin.is_shared()
-                && lost.iter().any(|filter| filter.topic_filter().matches(topic))
-                && !wants(session, topic)
+            let forbidden =
+                rights.as_ref().is_some_and(|it| !it.deliver(topic.as_bytes()).is_allowed());
+            let unwanted = || {
+                !delivery.origin.is_shared()
+                    && lost.iter().any(|filter| filter.topic_filter().matches(topic))
+                    && !wants(session, topic)
+            };
+            forbidden || unwanted()
         });
+        let (shared, gone): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|delivery| delivery.origin.is_shared());
+        self.give_back(mailbox, shared);
         let mut drops = Drops::default();
         for delivery in gone {
             drops.one(DropReason::NotAuthorized, delivery);
         }
         self.report(mailbox, drops);
         // What only the store has shows its topic when it is read.
-        mailbox.recheck_queue(true);
+        mailbox.recheck_queue(!lost.is_empty());
     }
 
     /// Puts other rules in force. Resolves when every session has lost what they take away.
@@ -457,7 +474,8 @@ impl Core {
         let rule = mailbox.rights().and_then(|rights| rule_text(rights.rules(), refusal));
         let client_id = mailbox.client_id.as_str();
         let tenant = &*mailbox.namespace.name;
-        tell(Refused { tenant, user: &owner, client_id, attempt, topic, refusal, rule, left_out });
+        let user = user_of(&owner);
+        tell(Refused { tenant, user, client_id, attempt, topic, refusal, rule, left_out });
     }
 
     /// The same for a client that has no session yet.
@@ -511,6 +529,7 @@ struct Refused<'a> {
 fn tell(refused: Refused<'_>) {
     let Refused { tenant, user, client_id, attempt, topic, refusal, rule, left_out } = refused;
     tracing::warn!(
+        target: audit::TARGET,
         event = "access_refused",
         tenant,
         user,

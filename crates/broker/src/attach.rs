@@ -15,6 +15,7 @@ use dunlin_session::{Attach, Session};
 use dunlin_store::{Change, SessionKey};
 
 use crate::access::Vouched;
+use crate::audit;
 use crate::config::ForeignSessions;
 use crate::core::Core;
 use crate::end::EndReason;
@@ -22,6 +23,7 @@ use crate::mailbox::{Claimed, Mailbox};
 use crate::metrics::{add, sub};
 use crate::namespace::Namespace;
 use crate::persist::{Entry, Write, record};
+use crate::policy::Identity;
 use crate::queue::Drops;
 use crate::quotas::{Held, QuotaEvent};
 
@@ -36,12 +38,34 @@ pub(crate) struct Owned {
     pub(crate) quota: Option<Box<Held>>,
 }
 
+/// Begins the name of a listener's anonymous user as the owner of sessions. No name of a user holds it.
+const ANONYMOUS: char = '\0';
+
+/// Who owns the sessions of a client with this identity: its user, or the anonymous user of its listener. That has no name
+/// where the listener gives it none.
+pub(crate) fn owner_of(identity: &Identity, anonymous_user: Option<&str>) -> String {
+    match anonymous_user.filter(|_| identity.user.is_empty()) {
+        Some(name) => format!("{ANONYMOUS}{name}"),
+        None => identity.user.clone(),
+    }
+}
+
+/// The user that an owner of sessions is; empty for an anonymous one.
+pub(crate) fn user_of(owner: &str) -> &str {
+    if owner.starts_with(ANONYMOUS) { "" } else { owner }
+}
+
+/// Whether a user may be called so.
+pub(crate) fn is_name(user: &str) -> bool {
+    !user.contains(ANONYMOUS)
+}
+
 /// Who asks for a session.
 #[derive(Debug)]
 pub(crate) struct Comer {
     pub(crate) namespace: Arc<Namespace>,
-    /// Whose the session is; empty for an anonymous client.
-    pub(crate) user: String,
+    /// Whose the session is, as [`owner_of`] has it.
+    pub(crate) owner: String,
     pub(crate) vouched: Option<Arc<Vouched>>,
     pub(crate) rights: Option<Arc<Rights>>,
     pub(crate) quota: Option<Box<Held>>,
@@ -121,9 +145,9 @@ pub(crate) async fn attach(
     comer: Comer,
     request: Attach,
 ) -> Result<Owned, NotAttached> {
-    let Comer { namespace, user, vouched, rights, quota } = comer;
+    let Comer { namespace, owner, vouched, rights, quota } = comer;
     let mut entries = Vec::new();
-    let mut owned = obtain(&core, &namespace, &request, &user, &mut entries).await?;
+    let mut owned = obtain(&core, &namespace, &request, &owner, &mut entries).await?;
     owned.quota = quota;
     let mailbox = &owned.mailbox;
     mailbox.introduce(vouched, rights);
@@ -164,11 +188,11 @@ async fn obtain(
     core: &Arc<Core>,
     namespace: &Arc<Namespace>,
     request: &Attach,
-    user: &str,
+    owner: &str,
     entries: &mut Vec<Entry>,
 ) -> Result<Owned, NotAttached> {
     loop {
-        let (mailbox, new) = namespace.find_or_make(&request.client_id, user);
+        let (mailbox, new) = namespace.find_or_make(&request.client_id, owner);
         if new {
             let owned = Owned::fresh(core, mailbox);
             // [MQTT-3.1.4-2]
@@ -179,12 +203,17 @@ async fn obtain(
             return Ok(owned);
         }
         // A session belongs to the identity that made it.
-        if *mailbox.owner() != *user {
+        if *mailbox.owner() != *owner {
             if core.config().access.foreign_sessions == ForeignSessions::Refuse {
                 add(&namespace.counters.sessions_of_others_refused, 1);
+                tracing::warn!(
+                    target: audit::TARGET, event = "session_refused", tenant = %namespace.name,
+                    user = user_of(owner), client_id = request.client_id.as_str(),
+                    "the session of this client id is another identity's"
+                );
                 return Err(NotAttached::Refused(ReasonCode::ClientIdentifierNotValid));
             }
-            mailbox.set_owner(user);
+            mailbox.set_owner(owner);
         }
         let claim = mailbox.claim();
         let claimed = poll_fn(|cx| match mailbox.poll_claim(claim, cx) {
@@ -213,7 +242,7 @@ async fn obtain(
                     return Ok(owned);
                 }
                 // [MQTT-3.1.2-4] The old session goes; its place is ours before anybody else can find it empty.
-                let replacement = namespace.replace(&owned.mailbox, user);
+                let replacement = namespace.replace(&owned.mailbox, owner);
                 if let Some(session) = owned.take() {
                     entries.extend(core.end_session(&owned.mailbox, session));
                 }
@@ -222,7 +251,7 @@ async fn obtain(
                 }
             }
             Claimed::Ended => {
-                if let Some(mailbox) = namespace.replace(&mailbox, user) {
+                if let Some(mailbox) = namespace.replace(&mailbox, owner) {
                     return Ok(Owned::fresh(core, mailbox));
                 }
             }

@@ -21,18 +21,27 @@ struct Named {
 
 /// Everything that was set up to know clients by.
 #[derive(Clone, Default)]
-pub(crate) struct Authenticators {
+pub struct Authenticators {
     /// In the order in which they are asked where a listener says nothing.
     all: Vec<Named>,
     guards: Vec<Arc<dyn LoginGuard>>,
 }
 
+impl fmt::Debug for Authenticators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.all.iter().map(|step| &step.name)).finish()
+    }
+}
+
 impl Authenticators {
-    pub(crate) fn add(&mut self, name: &str, authenticator: Arc<dyn Authenticator>) {
+    /// Adds an authenticator, to be asked after those added before, under the name by which listeners ask for it and logs
+    /// speak of it. Of two with one name, listeners mean the first.
+    pub fn add(&mut self, name: &str, authenticator: Arc<dyn Authenticator>) {
         self.all.push(Named { name: name.into(), authenticator });
     }
 
-    pub(crate) fn add_guard(&mut self, guard: Arc<dyn LoginGuard>) {
+    /// Lets this look at every login on every listener, after those added before.
+    pub fn add_guard(&mut self, guard: Arc<dyn LoginGuard>) {
         self.guards.push(guard);
     }
 
@@ -69,6 +78,7 @@ impl Authenticators {
 }
 
 /// What a listener asks about a client.
+#[derive(Default)]
 pub(crate) struct Chain {
     steps: Vec<Named>,
     guards: Vec<Arc<dyn LoginGuard>>,

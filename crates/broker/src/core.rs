@@ -58,7 +58,8 @@ pub(crate) struct Core {
     pub(crate) bans: Bans,
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) interests: Interests,
-    pub(crate) authenticators: Authenticators,
+    /// As they are now; a reload may bring others.
+    pub(crate) authenticators: ArcSwap<Authenticators>,
     pub(crate) committer: Committer<Write>,
     /// Writes that the committer had no room for and nobody can hold: handed in first, in their order.
     pub(crate) backlog: Backlog,
@@ -85,6 +86,8 @@ pub(crate) struct Core {
     pub(crate) proofs: Mutex<Proofs>,
     /// What is said of refused clients, so that a storm of them does not fill the log.
     pub(crate) refusals: RefusalLog,
+    /// Counted by the program around the broker.
+    pub(crate) audit_events_lost: Arc<AtomicU64>,
     /// Told when the configuration has changed, for tasks that sleep by it.
     pub(crate) reconfigured: Notify,
     /// One more for each configuration, from 1 on, for connections to see that it is another.
@@ -129,6 +132,7 @@ impl Core {
                 }
             });
         }
+        self.link_tenants();
         self.reconfigured.notify_waiters();
     }
 
@@ -276,7 +280,7 @@ impl Core {
         let (route, retained) = if message.retain {
             self.retain(namespace, message, from, now)
         } else {
-            (namespace.router.route(message.topic.clone(), from), None)
+            (namespace.route(message.topic.clone(), from), None)
         };
         let full = message.retain && retained.is_none();
         let refused = source.refused.or(if full { Some(ReasonCode::QuotaExceeded) } else { None });
@@ -329,12 +333,9 @@ impl Core {
         from: Option<&Arc<Mailbox>>,
         now: Instant,
     ) -> (Route, Option<RetainedPlace>) {
-        let (route, kept) = {
-            let stamp = namespace.router.stamp(message.topic.as_bytes());
-            let tables = namespace.router.read();
-            let route = tables.route(message.topic.clone(), from, stamp);
-            (route, namespace.retained.apply(message, expires_at(message, now)))
-        };
+        let (route, kept) = namespace.route_locked(&message.topic, from, || {
+            namespace.retained.apply(message, expires_at(message, now))
+        });
         match kept {
             Kept::Stored(number) | Kept::Removed(number) => {
                 (route, Some(RetainedPlace { namespace: Arc::clone(namespace), number }))
@@ -499,6 +500,7 @@ impl Core {
         metrics.clients_connected = own.clients_connected;
         metrics.clients_maximum = own.clients_maximum;
         metrics.connections_open = own.connections_open;
+        metrics.audit_events_lost = self.audit_events_lost.load(Ordering::Relaxed);
         metrics.certificate_days_left = days_left(&self.proofs.lock(), SystemTime::now());
         let stats = self.committer.stats();
         metrics.store_failures = stats.failures;

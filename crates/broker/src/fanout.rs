@@ -23,7 +23,9 @@ use crate::holding::BROKER_LINE;
 use crate::lane::{Patience, Post, Posted, Tally};
 use crate::mailbox::{Mailbox, Wire};
 use crate::metrics::DropReason;
-use crate::persist::{Entry, GroupTarget, Own, PublishEntry, QueueTarget, RetainedPlace, Write};
+use crate::persist::{
+    Copies, Entry, GroupTarget, Own, PublishEntry, QueueTarget, RetainedPlace, Write,
+};
 use crate::queue::Drops;
 use crate::router::{Route, RouteTarget};
 use crate::share::Group;
@@ -153,13 +155,11 @@ impl Staging {
     }
 
     /// Stages a run of QoS 0 PUBLISHes.
-    pub(crate) fn run(&mut self, core: &Core, route: &Route, run: Run<'_>, now: Instant) {
+    pub(crate) fn run(&mut self, core: &Arc<Core>, route: &Route, run: Run<'_>, now: Instant) {
         if self.pressure(core) >= Pressure::DropQos0 {
-            for group in &route.groups {
-                group.namespace.counters.drop_many(DropReason::MemoryBudget, run.frames);
-            }
-            for mailbox in route.targets.iter().filter_map(|target| target.mailbox.upgrade()) {
-                core.drop_copies(&mailbox, DropReason::MemoryBudget, run.frames);
+            let there = route.exports.iter().map(|there| &there.route);
+            for route in std::iter::once(route).chain(there) {
+                core.drop_run(route, run.frames);
             }
             return;
         }
@@ -190,6 +190,14 @@ impl Staging {
         }
         for group in &route.groups {
             self.run_to_group(core, group, route, run, now);
+        }
+        // Mostly under other names, so that no bytes can be forwarded.
+        for there in route.exports.iter().filter(|there| !there.route.is_empty()) {
+            there.crossed(run.frames);
+            for message in messages.get_or_insert_with(|| run.messages(core, &route.name)) {
+                let copies = self.copies(core, &there.route, &there.message(message), now);
+                debug_assert!(copies.is_empty(), "QoS 0 goes through no store");
+            }
         }
     }
 
@@ -237,7 +245,54 @@ impl Staging {
         source: Source,
         now: Instant,
     ) -> Routed {
-        let mut durable = Vec::new();
+        let own = self.copies(core, route, message, now);
+        let mut level = core.level(&message.topic, source.level);
+        let mut exported = Vec::new();
+        for there in route.exports.iter().filter(|there| !there.route.is_empty()) {
+            there.crossed(1);
+            let copies = self.copies(core, &there.route, &there.message(message), now);
+            if !copies.is_empty() {
+                level = level.max(core.level(&there.route.name, source.level));
+                exported.push(copies);
+            }
+        }
+        // [MQTT-4.3.2-4] Nobody is left out: the acknowledgement says so where nobody was there.
+        let matched =
+            if route.is_empty() { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+        let reason = source.refused.unwrap_or(matched);
+        let waits = !own.is_empty()
+            || !exported.is_empty()
+            || source.inbound.is_some()
+            || source.will_of.is_some();
+        if !waits && retained.is_none() {
+            return Routed::Now(reason);
+        }
+        // Nobody waits for a retained message of QoS 0, or one whose acknowledgement promises nothing.
+        let acknowledged = waits || message.qos > Qos::AtMostOnce && level > Durability::Memory;
+        let token = source.token.filter(|_| acknowledged).map(|token| (token, reason));
+        self.writes.push(Entry::Publish(Box::new(PublishEntry {
+            exported,
+            expires_at: expires_at(message, now),
+            publisher: source.session,
+            inbound: source.inbound,
+            retained,
+            will_of: source.will_of,
+            token,
+            line: source.line.filter(|_| acknowledged),
+            ..PublishEntry::of(own, level)
+        })));
+        if acknowledged { Routed::AfterCommit } else { Routed::Now(reason) }
+    }
+
+    /// Stages one message for everybody whom this route names, and gives the copies that have to go through the store first.
+    fn copies(
+        &mut self,
+        core: &Arc<Core>,
+        route: &Route,
+        message: &Arc<Message>,
+        now: Instant,
+    ) -> Copies {
+        let mut durable = Copies::new(message);
         let mut config = None;
         for (passed, target) in route.targets.iter().enumerate() {
             if self.straight(target, message, now) {
@@ -248,45 +303,17 @@ impl Staging {
                 self.copy(core, &mailbox, target, message, now);
                 continue;
             }
-            if durable.is_empty() {
+            if durable.targets.is_empty() {
                 // Where one is durable, most are.
-                durable.reserve(route.targets.len() - passed);
+                durable.targets.reserve(route.targets.len() - passed);
             }
             let limits = &config.get_or_insert_with(|| core.config()).limits;
-            durable.extend(target.reserved(core, mailbox, message, limits));
+            durable.targets.extend(target.reserved(core, mailbox, message, limits));
         }
-        let mut groups = Vec::new();
         for group in &route.groups {
-            groups.extend(self.share(core, group, message, now));
+            durable.groups.extend(self.share(core, group, message, now));
         }
-        // [MQTT-4.3.2-4] Nobody is left out: the acknowledgement says so where nobody was there.
-        let matched =
-            if route.is_empty() { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        let reason = source.refused.unwrap_or(matched);
-        let waits = !durable.is_empty()
-            || !groups.is_empty()
-            || source.inbound.is_some()
-            || source.will_of.is_some();
-        if !waits && retained.is_none() {
-            return Routed::Now(reason);
-        }
-        let level = core.level(&message.topic, source.level);
-        // Nobody waits for a retained message of QoS 0, or one whose acknowledgement promises nothing.
-        let acknowledged = waits || message.qos > Qos::AtMostOnce && level > Durability::Memory;
-        let token = source.token.filter(|_| acknowledged).map(|token| (token, reason));
-        self.writes.push(Entry::Publish(Box::new(PublishEntry {
-            expires_at: expires_at(message, now),
-            publisher: source.session,
-            targets: durable,
-            groups,
-            inbound: source.inbound,
-            retained,
-            will_of: source.will_of,
-            token,
-            line: source.line.filter(|_| acknowledged),
-            ..PublishEntry::new(message, level)
-        })));
-        if acknowledged { Routed::AfterCommit } else { Routed::Now(reason) }
+        durable
     }
 
     /// Stages one more copy with QoS above 0 for a receiver that this batch has something for already; `false` if it has
@@ -379,13 +406,11 @@ impl Staging {
             return;
         }
         let level = core.level(&delivery.message.topic, None);
-        let entry = PublishEntry::new(&delivery.message, level);
-        self.writes.push(Entry::Publish(Box::new(PublishEntry {
-            expires_at: delivery.expires_at,
-            targets: vec![QueueTarget::reserve_always(Arc::clone(mailbox), delivery)],
-            line: Some(BROKER_LINE),
-            ..entry
-        })));
+        let mut entry = PublishEntry::new(&delivery.message, level);
+        entry.expires_at = delivery.expires_at;
+        entry.line = Some(BROKER_LINE);
+        entry.own.targets.push(QueueTarget::reserve_always(Arc::clone(mailbox), delivery));
+        self.writes.push(Entry::Publish(Box::new(entry)));
     }
 
     /// Stages a message for one member of a group; gives it back if it has to go through the store first.
@@ -521,6 +546,16 @@ impl RouteTarget {
 }
 
 impl Core {
+    /// Counts a run that nobody gets, since memory is short.
+    fn drop_run(&self, route: &Route, frames: u64) {
+        for group in &route.groups {
+            group.namespace.counters.drop_many(DropReason::MemoryBudget, frames);
+        }
+        for mailbox in route.targets.iter().filter_map(|target| target.mailbox.upgrade()) {
+            self.drop_copies(&mailbox, DropReason::MemoryBudget, frames);
+        }
+    }
+
     /// Posts what one receiver gets, and sees to what it could not take.
     pub(crate) fn post(
         self: &Arc<Self>,

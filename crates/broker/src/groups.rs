@@ -186,13 +186,12 @@ impl Core {
             } else {
                 // Its place went with the member's session: the group gets it as a new message.
                 let level = self.level(&delivery.message.topic, None);
-                let entry = PublishEntry::new(&delivery.message, level);
-                entries.push(Entry::Publish(Box::new(PublishEntry {
-                    expires_at: delivery.expires_at,
-                    groups: vec![GroupTarget { group: Arc::clone(group), delivery, member: None }],
-                    line: Some(BROKER_LINE),
-                    ..entry
-                })));
+                let mut entry = PublishEntry::new(&delivery.message, level);
+                entry.expires_at = delivery.expires_at;
+                entry.line = Some(BROKER_LINE);
+                let group = Arc::clone(group);
+                entry.own.groups.push(GroupTarget { group, delivery, member: None });
+                entries.push(Entry::Publish(Box::new(entry)));
             }
         }
         group.give_back(now);

@@ -48,6 +48,7 @@
 mod access;
 mod allowed;
 mod attach;
+pub mod audit;
 mod bans;
 mod budget;
 mod buffers;
@@ -59,6 +60,7 @@ mod core;
 mod driver;
 mod drops;
 mod end;
+mod exports;
 mod fanout;
 mod groups;
 mod handing_in;
@@ -88,6 +90,7 @@ mod sys;
 mod tenant;
 mod tenants;
 
+pub use chain::Authenticators;
 pub use config::{
     AcceptedVersions, AccessConfig, Applies, BansConfig, Config, Durability, DurabilityRule,
     Endpoint, ForeignSessions, InvalidConfig, Limits, ListenerConfig, OverRate, Overflow,
@@ -105,6 +108,7 @@ pub use dunlin_transport::{
     WebSocketFacts,
 };
 pub use end::{ConnectionEnd, EndReason};
+pub use exports::{ExportFigures, TenantExport};
 pub use hooks::{Client, Hooks, Interests, NoHooks};
 pub use local::{PublishError, Received, SubscribeError, SubscribeOptions, Subscription};
 pub use metrics::{DropReason, Metrics};

@@ -176,7 +176,8 @@ pub struct Subscription {
     mailbox: Arc<Mailbox>,
     filter: SubscriptionFilter,
     group: Option<Arc<Group>>,
-    replay: Option<Replay>,
+    /// In the order in which they are sent.
+    replays: VecDeque<Replay>,
     ready: VecDeque<Delivery>,
     ended: bool,
     /// Messages taken by the program, since the mailbox was told last.
@@ -235,12 +236,12 @@ pub(crate) async fn subscribe(
     mailbox.set_credit(AHEAD);
     let plain = matches!(filter, SubscriptionFilter::Plain(_));
     let replayed = plain && options.retain_handling != RetainHandling::DoNotSend;
-    let (_, replay) = namespace.router.subscribe(
+    let (_, replays) = namespace.router.subscribe(
         &filter,
         &mailbox,
         entry,
         |shared| Core::make_group(namespace, shared),
-        || replayed.then(|| namespace.retained.replay(filter.topic_filter(), entry)),
+        || if replayed { namespace.replays(filter.topic_filter(), entry) } else { Vec::new() },
     );
     add(&namespace.counters.subscriptions, 1);
     let group = match &filter {
@@ -255,7 +256,7 @@ pub(crate) async fn subscribe(
         mailbox,
         filter,
         group,
-        replay,
+        replays: replays.into(),
         ready: VecDeque::new(),
         ended: false,
         settled: Settled::default(),
@@ -330,13 +331,13 @@ impl Subscription {
     }
 
     fn replay_more(&mut self) -> bool {
-        let Some(replay) = &mut self.replay else { return false };
+        let Some(replay) = self.replays.front_mut() else { return false };
         let bytes = self.core.config().limits.replay_bytes_ahead.min(16 * 1024);
         let ready = &mut self.ready;
         let retained = &self.mailbox.namespace.retained;
         if replay.step(retained, None, bytes, Instant::now(), |deliveries| ready.extend(deliveries))
         {
-            self.replay = None;
+            self.replays.pop_front();
         }
         true
     }

@@ -262,6 +262,8 @@ counters! {
     bans_made,
     /// CONNECTs with the Client Identifier of another identity's session.
     sessions_of_others_refused,
+    /// Security and administrative events that the program could not write to the file that it keeps of them.
+    audit_events_lost,
     /// Tenants that were not opened because there were `tenants_max`.
     tenants_refused,
     /// Panics in hooks, authenticators and guards of logins; each ended one connection.

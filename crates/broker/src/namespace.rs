@@ -1,8 +1,8 @@
 //! Tenants: what topics, Client Identifiers and shared groups live in.
 //!
 //! A mailbox and a group hold their namespace and reach everything through it: registry, subscriptions, retained messages,
-//! counters. Nothing else leads from one client to another, so nothing leads from one namespace to another. Only the broker
-//! itself knows all of them.
+//! counters. Nothing else leads from one client to another, so nothing leads from one namespace to another, unless a rule
+//! says so: [`crate::exports`]. Only the broker itself knows all of them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 
 use crate::budget::{Budget, Charge};
 use crate::core::Core;
+use crate::exports::{Export, ExportFigures, Links, TenantExport};
 use crate::mailbox::Mailbox;
 use crate::metrics::{Counters, Metrics, add, shift};
 use crate::registry::{Numbers, Registry};
@@ -23,7 +24,7 @@ use crate::router::Router;
 /// The name of the namespace that is there without being opened. Clients come into it where no rule says otherwise.
 pub(crate) const DEFAULT: &str = "default";
 /// Bytes in a tenant's name.
-const NAME_BYTES_MAX: usize = 255;
+pub(crate) const NAME_BYTES_MAX: usize = 255;
 
 /// Everything that messages, topics and Client Identifiers of one tenant live in.
 pub(crate) struct Namespace {
@@ -32,6 +33,8 @@ pub(crate) struct Namespace {
     pub(crate) registry: Registry,
     pub(crate) router: Router,
     pub(crate) retained: RetainedSet,
+    /// Rules by which other tenants are shown its messages, and it theirs.
+    pub(crate) links: Links,
     /// What its clients do; the broker's totals are the sum over all namespaces.
     pub(crate) counters: Counters,
     budget: Arc<Budget>,
@@ -91,6 +94,7 @@ impl Namespace {
     fn clear(&self) {
         self.registry.clear();
         self.router.clear();
+        self.links.clear();
     }
 }
 
@@ -131,6 +135,7 @@ impl Common {
                 Arc::clone(&self.budget),
                 Arc::clone(&self.expiries),
             ),
+            links: Links::default(),
             counters: Counters::default(),
             budget: Arc::clone(&self.budget),
         })
@@ -152,6 +157,8 @@ struct Others {
     by_number: HashMap<NamespaceNo, Arc<Namespace>>,
     /// The highest number ever given.
     last: u32,
+    /// The rules in force between those that are there, at most [`EXPORTS_MAX`](crate::exports::EXPORTS_MAX).
+    exports: Vec<Arc<Export>>,
 }
 
 impl Others {
@@ -198,6 +205,48 @@ impl Namespaces {
         all
     }
 
+    /// Puts these rules in force between the namespaces that are there. One that was in force goes on.
+    fn link(&self, others: &mut Others, rules: &[TenantExport]) {
+        let find = |name: &str| match name {
+            DEFAULT => Some(Arc::clone(&self.default)),
+            _ => others.by_name.get(name).map(Arc::clone),
+        };
+        let mut exports = Vec::new();
+        for rule in rules {
+            let present = others.exports.iter().find(|export| export.rule == *rule);
+            let made = || {
+                let (from, to) = (find(&rule.from)?, find(&rule.to)?);
+                Some(Arc::new(Export::new(rule.clone(), from, to)))
+            };
+            exports.extend(present.map(Arc::clone).or_else(made));
+        }
+        let before = std::mem::replace(&mut others.exports, exports);
+        let is_over =
+            |export: &&Arc<Export>| others.exports.iter().all(|stays| !Arc::ptr_eq(stays, export));
+        before.iter().filter(is_over).for_each(|export| export.end());
+        let concerned = |side: fn(&Export) -> &Arc<Namespace>| {
+            let all = before.iter().chain(&others.exports).map(|export| side(export));
+            all.map(|namespace| (namespace.number, Arc::clone(namespace)))
+                .collect::<HashMap<_, _>>()
+        };
+        let of = |namespace: &Arc<Namespace>, side: fn(&Export) -> &Arc<Namespace>| {
+            let own = others.exports.iter().filter(|export| Arc::ptr_eq(side(export), namespace));
+            Arc::new(own.map(Arc::clone).collect::<Vec<_>>())
+        };
+        // First what leaves: a subscription that is shown retained messages by a rule has missed none that came after them.
+        for namespace in concerned(|export| &export.from).values() {
+            let exports = of(namespace, |export| &export.from);
+            let present = namespace.links.exports.load();
+            let same = present.iter().map(Arc::as_ptr).eq(exports.iter().map(Arc::as_ptr));
+            if !same {
+                namespace.router.change_rules(|| namespace.links.exports.store(exports));
+            }
+        }
+        for namespace in concerned(|export| &export.to).values() {
+            namespace.links.imports.store(of(namespace, |export| &export.to));
+        }
+    }
+
     /// Puts a namespace back that the store knows.
     pub(crate) fn restore(&self, number: NamespaceNo, name: &str) {
         self.others.write().insert(&self.common.make(number, name));
@@ -230,8 +279,33 @@ impl Core {
         // Under the lock, so that whoever finds it comes behind this in the store.
         self.note(Change::NamespaceOpened { namespace: number, name: text });
         others.insert(&namespace);
+        let rules = &self.config().tenants.exports;
+        if rules.iter().any(|rule| rule.from == name || rule.to == name) {
+            self.namespaces.link(&mut others, rules);
+        }
         tracing::info!(event = "tenant_opened", tenant = name, number = number.0);
         Ok(namespace)
+    }
+}
+
+impl Core {
+    /// Puts the rules of the configuration in force between the tenants that are there.
+    pub(crate) fn link_tenants(&self) {
+        let mut others = self.namespaces.others.write();
+        // Taken under the lock, so that the last one who does this has the last configuration.
+        self.namespaces.link(&mut others, &self.config().tenants.exports);
+    }
+
+    /// The configured rules, and what came of them.
+    pub(crate) fn export_figures(&self) -> Vec<ExportFigures> {
+        let config = self.config();
+        let others = self.namespaces.others.read();
+        let figures = |rule: &TenantExport| {
+            let export = others.exports.iter().find(|export| export.rule == *rule);
+            let messages = export.map_or(0, |export| export.messages());
+            ExportFigures { rule: rule.clone(), messages }
+        };
+        config.tenants.exports.iter().map(figures).collect()
     }
 }
 

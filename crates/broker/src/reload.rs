@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::allowed::Allowed;
+use crate::audit::ADMIN_TARGET;
+use crate::chain::Authenticators;
 use crate::config::{Applies, BROKER, Config, LISTENER, ListenerConfig, differences};
 use crate::core::Core;
 use crate::end::EndReason;
@@ -128,7 +130,20 @@ impl Broker {
     ///
     /// [`ServerError`] when a setting cannot work. Whether addresses can be taken is not tried.
     pub fn plan(&self, config: &Config) -> Result<ReloadReport, ServerError> {
-        self.check(config)?;
+        self.plan_with(config, &self.core.authenticators.load())
+    }
+
+    /// The same for [`Broker::reload_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::plan`].
+    pub fn plan_with(
+        &self,
+        config: &Config,
+        authenticators: &Authenticators,
+    ) -> Result<ReloadReport, ServerError> {
+        self.check(config, authenticators)?;
         Ok(report(&self.core, &self.listeners.lock(), config))
     }
 
@@ -143,13 +158,42 @@ impl Broker {
         config: Config,
         above: AboveLimit,
     ) -> Result<ReloadReport, ServerError> {
-        self.check(&config)?;
+        self.change(config, above, None).await
+    }
+
+    /// The same with others who say who clients are, in the place of all that were set up before. Who is connected stays, and
+    /// so does an exchange of AUTH packets that has begun; all other clients are judged by the new ones, those that prove
+    /// themselves anew included.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::reload`].
+    pub async fn reload_with(
+        &self,
+        config: Config,
+        above: AboveLimit,
+        authenticators: Authenticators,
+    ) -> Result<ReloadReport, ServerError> {
+        self.change(config, above, Some(authenticators)).await
+    }
+
+    async fn change(
+        &self,
+        config: Config,
+        above: AboveLimit,
+        authenticators: Option<Authenticators>,
+    ) -> Result<ReloadReport, ServerError> {
+        let present = self.core.authenticators.load_full();
+        self.check(&config, authenticators.as_ref().unwrap_or(&present))?;
         let present = self.core.proofs.lock().clone();
         let proofs = load_proofs(&config.listeners, present).await?;
         let mut listeners = self.listeners.lock();
         let prepared = listeners.prepare(&config.listeners)?;
         let report = report(&self.core, &listeners, &config);
         let effective = effective(&self.core.config(), config);
+        if let Some(authenticators) = authenticators {
+            self.core.authenticators.store(Arc::new(authenticators));
+        }
         listeners.adopt(&self.core, &effective, prepared, proofs);
         drop(listeners);
         self.core.adopt(effective);
@@ -160,9 +204,9 @@ impl Broker {
         Ok(report)
     }
 
-    fn check(&self, config: &Config) -> Result<(), ServerError> {
+    fn check(&self, config: &Config, authenticators: &Authenticators) -> Result<(), ServerError> {
         config.check()?;
-        self.core.authenticators.check(config)?;
+        authenticators.check(config)?;
         if self.core.is_closing() { Err(ServerError::Closing) } else { Ok(()) }
     }
 }
@@ -391,9 +435,13 @@ impl ReloadReport {
         for ChangedListener { name, change, connections, disconnected } in &self.listeners {
             match change {
                 ListenerChange::Added => {
-                    tracing::info!(event = "listener_added", listener = %name, "the listener is open");
+                    tracing::info!(
+                        target: ADMIN_TARGET, event = "listener_added", listener = %name,
+                        "the listener is open"
+                    );
                 }
                 ListenerChange::Removed => tracing::info!(
+                    target: ADMIN_TARGET,
                     event = "listener_removed",
                     listener = %name,
                     connections,

@@ -20,6 +20,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
 use crate::budget::Budget;
+use crate::exports::Export;
 use crate::metrics::shift;
 use crate::quotas::QuotaLimit;
 use crate::router::SubscriptionEntry;
@@ -411,7 +412,14 @@ impl RetainedSet {
             cursor: self.index.read().cursor(filter),
             upto: self.last_number(),
             entry,
+            import: None,
         }
+    }
+
+    /// Whether there is a message of this topic. May be asked while another namespace's set is read.
+    pub(crate) fn has(&self, topic: &TopicName) -> bool {
+        // Whoever writes to a set waits for no other, so that waiting writers are passed by without harm.
+        self.index.read_recursive().get(topic.as_bytes()).is_some()
     }
 }
 
@@ -423,21 +431,40 @@ pub(crate) struct Replay {
     /// Later numbers were carried by the live path.
     upto: u64,
     entry: SubscriptionEntry,
+    /// The rule by which another tenant's messages are shown, and the filter that they have to match there.
+    import: Option<(Arc<Export>, TopicFilter)>,
 }
 
 impl Replay {
+    /// The replay of what a subscription to `filter` is shown by this rule; none if that is nothing. To be called under the
+    /// write guard of the subscriber's router.
+    pub(crate) fn of_import(
+        export: &Arc<Export>,
+        filter: &TopicFilter,
+        entry: SubscriptionEntry,
+    ) -> Option<Self> {
+        let (here, searched) = export.wanted(filter)?;
+        let replay = export.from.retained.replay(&searched, entry);
+        Some(Self { filter: filter.clone(), import: Some((Arc::clone(export), here)), ..replay })
+    }
+
     /// Hands the next deliveries of about `bytes` to `post`; `true` when there is nothing left.
     ///
     /// `post` runs while no message can be replaced, so that what it puts into a queue is there before anything newer.
     /// It must not call hooks, nor anything that publishes.
     pub(crate) fn step(
         &mut self,
-        set: &RetainedSet,
+        own: &RetainedSet,
         rights: Option<&Rights>,
         bytes: usize,
         now: Instant,
         post: impl FnOnce(Vec<Delivery>),
     ) -> bool {
+        let import = self.import.clone();
+        if import.as_ref().is_some_and(|(export, _)| !export.is_in_force()) {
+            return true;
+        }
+        let set = import.as_ref().map_or(own, |(export, _)| &export.from.retained);
         let index = set.index.read();
         let mut deliveries = Vec::new();
         let mut taken = 0;
@@ -448,13 +475,23 @@ impl Replay {
             && let Some((_, retained)) = found.next()
         {
             let expired = retained.expires_at.is_some_and(|at| at <= now);
-            let allowed = || {
-                let topic = retained.message.topic.as_bytes();
+            if retained.number > *upto || expired {
+                continue;
+            }
+            let message = match &import {
+                None => Some(Arc::clone(&retained.message)),
+                Some((export, here)) if here.matches(&retained.message.topic) => {
+                    export.shown(&retained.message)
+                }
+                Some(_) => None,
+            };
+            let allowed = |message: &Arc<Message>| {
+                let topic = message.topic.as_bytes();
                 !entry.filtered || rights.is_none_or(|rights| rights.deliver(topic).is_allowed())
             };
-            if retained.number <= *upto && !expired && allowed() {
-                taken += retained.message.size();
-                deliveries.push(entry.replayed(retained));
+            if let Some(message) = message.filter(allowed) {
+                taken += message.size();
+                deliveries.push(entry.replayed(message, retained.expires_at));
             }
         }
         drop(found);
@@ -475,16 +512,16 @@ impl Replay {
 
 impl SubscriptionEntry {
     /// The copy of a retained message that a new subscription gets.
-    fn replayed(self, retained: &Retained) -> Delivery {
+    fn replayed(self, message: Arc<Message>, expires_at: Option<Instant>) -> Delivery {
         let ids: SubscriptionIds = self.subscription_id.into_iter().collect();
         Delivery {
-            message: Arc::clone(&retained.message),
-            qos: retained.message.qos.min(self.qos),
+            qos: message.qos.min(self.qos),
+            message,
             // [MQTT-3.3.1-8 @3.1.1] A copy sent because of a new subscription has RETAIN 1, whatever was asked.
             retain: true,
             subscription_ids: ids,
             seq: 0,
-            expires_at: retained.expires_at,
+            expires_at,
             sent_before: false,
             origin: Origin::Plain,
         }

@@ -17,6 +17,7 @@ use dunlin_topics::{FilterIndex, SharedFilter, SubscriptionFilter, TopicFilter};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::{RwLock, RwLockReadGuard};
 
+use crate::exports::ExportRoute;
 use crate::mailbox::{Mailbox, Subscriber};
 use crate::share::Group;
 
@@ -84,6 +85,8 @@ pub(crate) struct Route {
     pub(crate) stamp: Stamp,
     pub(crate) targets: Box<[RouteTarget]>,
     pub(crate) groups: Box<[Arc<Group>]>,
+    /// Where they go in other tenants.
+    pub(crate) exports: Box<[ExportRoute]>,
 }
 
 /// One receiver, for all its matching subscriptions together.
@@ -238,11 +241,11 @@ impl Router {
                 .is_some_and(|cell| cell.load(Ordering::Acquire) == stamp.exact)
     }
 
-    /// Walks for the receivers of `name`, from the publisher `from`.
-    // [MQTT-3.3.2-3] [MQTT-3.3.2-3 @3.1.1] [MQTT-4.5.0-1] [MQTT-4.5.0-1 @3.1.1]
-    pub(crate) fn route(&self, name: TopicName, from: Option<&Arc<Mailbox>>) -> Route {
-        let stamp = self.stamp(name.as_bytes());
-        self.read().route(name, from, stamp)
+    /// Runs `change` while nobody walks for receivers, and has every route made anew.
+    pub(crate) fn change_rules(&self, change: impl FnOnce()) {
+        let _tables = self.tables.write();
+        change();
+        self.wildcards.fetch_add(1, Ordering::Release);
     }
 
     fn bucket(&self, name: &[u8]) -> u16 {
@@ -259,7 +262,7 @@ impl Router {
 }
 
 impl Tables {
-    /// Walks for the receivers of `name`. The stamp was taken before the lock.
+    /// Walks for the receivers of `name` in this namespace, from the publisher `from`. The stamp was taken before the lock.
     pub(crate) fn route(
         &self,
         name: TopicName,
@@ -290,7 +293,8 @@ impl Tables {
         }
         let mut groups = Vec::new();
         self.shared.matches(name.as_bytes(), |group, ()| groups.push(Arc::clone(group)));
-        Route { name, stamp, targets: targets.into(), groups: groups.into() }
+        let (targets, groups, exports) = (targets.into(), groups.into(), Box::default());
+        Route { name, stamp, targets, groups, exports }
     }
 }
 
@@ -316,6 +320,13 @@ impl RouteTarget {
 impl Route {
     /// Whether nobody gets these messages.
     pub(crate) fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.groups.is_empty()
+        let own = self.targets.is_empty() && self.groups.is_empty();
+        own && self.exports.iter().all(|there| there.route.is_empty())
+    }
+
+    /// How many receivers it names.
+    pub(crate) fn len(&self) -> usize {
+        let there = self.exports.iter().map(|there| there.route.targets.len()).sum::<usize>();
+        self.targets.len() + there
     }
 }

@@ -29,6 +29,7 @@ use crate::chain::Authenticators;
 use crate::config::{Config, Endpoint, InvalidConfig, ListenerConfig};
 use crate::core::Core;
 use crate::end::EndReason;
+use crate::exports::ExportFigures;
 use crate::handing_in::Backlog;
 use crate::holding::Holding;
 use crate::hooks::{Hooks, Interests, NoHooks};
@@ -108,6 +109,7 @@ pub struct Builder {
     authenticators: Authenticators,
     rules: RuleSet,
     bans: BanList,
+    audit_events_lost: Arc<AtomicU64>,
     #[cfg(unix)]
     inherited: Option<Inherited>,
 }
@@ -191,6 +193,13 @@ impl Builder {
         self
     }
 
+    /// Asks these in the place of all that were set up before.
+    #[must_use]
+    pub fn authenticators(mut self, authenticators: Authenticators) -> Self {
+        self.authenticators = authenticators;
+        self
+    }
+
     /// Lets clients do what these rules allow. By default there are none, and everybody may do everything. The process around
     /// the broker makes the rules and is not bound by them: what it publishes and subscribes to passes.
     #[must_use]
@@ -204,6 +213,14 @@ impl Builder {
     #[must_use]
     pub fn bans(mut self, bans: BanList) -> Self {
         self.bans = bans;
+        self
+    }
+
+    /// Shows this counter among the broker's own as [`Metrics::audit_events_lost`]: who writes [the events](crate::audit) to a
+    /// file counts there those that it could not write.
+    #[must_use]
+    pub fn audit_events_lost(mut self, counter: Arc<AtomicU64>) -> Self {
+        self.audit_events_lost = counter;
         self
     }
 
@@ -255,10 +272,12 @@ impl Builder {
         })
         .map_err(ServerError::Thread)?;
         let pager = Pager::new(!keeps_wills);
-        let policy = Policy { hooks, authenticators, rules, bans };
+        let audit_events_lost = self.audit_events_lost;
+        let policy = Policy { hooks, authenticators, rules, bans, audit_events_lost };
         let core = core(config.clone(), policy, committer, pager, closing);
         recovery::restore(&core, recovered, &mut *reader)?;
         core.limit_retained();
+        core.link_tenants();
         core.pager.start(&core, reader).map_err(ServerError::Thread)?;
         listeners.adopt(&core, &config, prepared, proofs);
         tokio::spawn(janitor::run(Arc::downgrade(&core)));
@@ -273,6 +292,7 @@ struct Policy {
     authenticators: Authenticators,
     rules: RuleSet,
     bans: BanList,
+    audit_events_lost: Arc<AtomicU64>,
 }
 
 fn core(
@@ -282,7 +302,7 @@ fn core(
     pager: Pager,
     closing: watch::Sender<bool>,
 ) -> Arc<Core> {
-    let Policy { hooks, authenticators, rules, bans } = policy;
+    let Policy { hooks, authenticators, rules, bans, audit_events_lost } = policy;
     let allowed = Allowed::of(&config.limits);
     let budget = Budget::new(allowed.memory_bytes);
     let common = Common {
@@ -303,7 +323,7 @@ fn core(
         config: ArcSwap::from_pointee(config),
         hooks,
         interests,
-        authenticators,
+        authenticators: ArcSwap::from_pointee(authenticators),
         committer,
         backlog: Backlog::default(),
         holding: Holding::default(),
@@ -318,6 +338,7 @@ fn core(
         turns: listen::turns(),
         proofs: Mutex::default(),
         refusals: RefusalLog::default(),
+        audit_events_lost,
         reconfigured: Notify::new(),
         generation: AtomicU32::new(1),
         started: Instant::now(),
@@ -348,6 +369,7 @@ impl Broker {
             authenticators: Authenticators::default(),
             rules: RuleSet::default(),
             bans: BanList::default(),
+            audit_events_lost: Arc::default(),
             #[cfg(unix)]
             inherited: None,
         }
@@ -402,6 +424,12 @@ impl Broker {
     #[must_use]
     pub fn tenants(&self) -> Vec<Arc<str>> {
         self.core.namespaces.all().iter().map(|namespace| Arc::clone(&namespace.name)).collect()
+    }
+
+    /// The rules by which tenants show each other messages, in their order, and what came of each.
+    #[must_use]
+    pub fn exports(&self) -> Vec<ExportFigures> {
+        self.core.export_figures()
     }
 
     /// The default tenant.

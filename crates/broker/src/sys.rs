@@ -102,6 +102,10 @@ impl Tree {
             let name = format!("connections/refused/{}", why.name());
             self.set(core, namespace, &name, count.to_string());
         }
+        for (position, figures) in core.export_figures().iter().enumerate() {
+            let name = format!("exports/{}/messages", position + 1);
+            self.set(core, namespace, &name, figures.messages.to_string());
+        }
         for (name, count) in metrics.named() {
             self.set(core, namespace, &format!("metrics/{name}"), count.to_string());
         }

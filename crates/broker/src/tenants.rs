@@ -1,6 +1,7 @@
 //! Which tenant a client belongs to: rules that an operator states, looked at when its CONNECT is accepted.
 
 use crate::config::InvalidConfig;
+use crate::exports::{EXPORTS_MAX, TenantExport};
 use crate::namespace::DEFAULT;
 use crate::policy::Identity;
 
@@ -15,11 +16,18 @@ pub struct TenantsConfig {
     /// Tenants that may be open beside the default one. A client that would open one more is refused with 0x97. A tenant
     /// is open once a client, or this process, came into it, and stays open, after a restart too.
     pub tenants_max: u32,
+    /// What tenants show each other, at most 1,000 rules. Without any they have nothing in common.
+    pub exports: Vec<TenantExport>,
 }
 
 impl Default for TenantsConfig {
     fn default() -> Self {
-        Self { rules: Vec::new(), otherwise: NoTenant::default(), tenants_max: 10_000 }
+        Self {
+            rules: Vec::new(),
+            otherwise: NoTenant::default(),
+            tenants_max: 10_000,
+            exports: Vec::new(),
+        }
     }
 }
 
@@ -86,6 +94,12 @@ impl TenantsConfig {
     }
 
     pub(crate) fn check(&self) -> Result<(), InvalidConfig> {
+        if self.exports.len() > EXPORTS_MAX {
+            return Err(InvalidConfig::new("tenants.exports", "has more than 1,000 rules"));
+        }
+        for (position, export) in self.exports.iter().enumerate() {
+            export.check(position)?;
+        }
         for rule in &self.rules {
             let empty = match rule {
                 TenantRule::Identity | TenantRule::UserName { .. } => false,

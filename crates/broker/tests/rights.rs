@@ -5,19 +5,18 @@
     reason = "a test that meets what it does not expect is to fail, and a panic says where"
 )]
 
+#[path = "rights/oracle.rs"]
+mod oracle;
 #[path = "sockets/support/mod.rs"]
 mod support;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dunlin_access::{Action, Caps, Holder, Options, Overlap, RuleSet, RuleSetBuilder, Silent};
 use dunlin_broker::{
-    AuthRequest, Authenticator, BoxFuture, Decision, ForeignSessions, Identity, Message, Question,
-    Step, TopicName,
+    AuthRequest, Authenticator, BoxFuture, Decision, ForeignSessions, Identity, Question, Step,
 };
-use dunlin_topics::{SubscriptionFilter, TopicFilter};
-use proptest::prelude::*;
+use dunlin_topics::SubscriptionFilter;
 
 use support::*;
 
@@ -294,6 +293,49 @@ async fn lost_rights_end_subscriptions(version: Version) {
     assert_eq!(server.metrics().subscriptions, 1);
 }
 
+versions!(what_waits_for_a_subscription_that_stays_is_held_against_other_rules: V3_1_1, V5);
+// With a filter that is served as far as it may, for clients that are there, durable or not, and for those that are away.
+async fn what_waits_for_a_subscription_that_stays_is_held_against_other_rules(version: Version) {
+    let allowing = |denied: &[&str]| {
+        rules(|builder| {
+            builder.options(filtering());
+            allow(builder, Action::Publish, "#");
+            allow(builder, Action::Subscribe, "a/#");
+            denied.iter().for_each(|filter| deny(builder, Action::Subscribe, filter));
+        })
+    };
+    let server = Server::built(
+        |config| config.limits.inflight_max = 1,
+        |builder| builder.rules(allowing(&["a/never"])),
+    )
+    .await;
+    let mut slow = server.connect(connect(version, "slow")).await;
+    let mut durable = server.connect(connect(version, "durable").kept()).await;
+    let mut away = server.connect(connect(version, "away").kept()).await;
+    for client in [&mut slow, &mut durable, &mut away] {
+        client.subscribe("#", QOS1).await;
+    }
+    server.lose(away).await;
+    for topic in ["a/first", "a/secret", "a/open"] {
+        server.publish(publish(topic, topic.to_owned()).qos(QOS1)).await;
+    }
+    let mut first = Vec::new();
+    for client in [&mut slow, &mut durable] {
+        first.push(client.expect_message(publish("a/first", "a/first").qos(QOS1)).await);
+    }
+    server.broker.set_rules(allowing(&["a/never", "a/secret"])).await;
+    for (client, id) in [&mut slow, &mut durable].into_iter().zip(first) {
+        client.send(puback(id)).await;
+        client.expect_and_acknowledge(publish("a/open", "a/open").qos(QOS1)).await;
+        client.expect_nothing().await;
+    }
+    let mut away = server.connect(connect(version, "away").kept()).await;
+    assert_eq!(away.take_messages(2).await, ["a/first", "a/open"]);
+    away.expect_nothing().await;
+    assert_eq!(server.dropped(DropReason::NotAuthorized), 3);
+    assert_eq!(server.metrics().queued_messages, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_of_another_start_hold_for_a_session_that_is_resumed() {
     let disk = MemoryStore::new();
@@ -332,6 +374,37 @@ impl Authenticator for Vouching {
             Step { decision: Decision::Accept { identity, data: None }, request }
         })
     }
+}
+
+versions!(anonymous_sessions_belong_to_the_anonymous_user_of_their_listener: V3_1, V3_1_1, V5);
+// [MQTT-3.1.4-2] 0x85; 2 in 3.x.
+async fn anonymous_sessions_belong_to_the_anonymous_user_of_their_listener(version: Version) {
+    let server = Server::with(|config| {
+        for (name, user) in [("second", None), ("apart", Some("apart"))] {
+            let mut listener = dunlin_broker::ListenerConfig::new(name, free_port());
+            listener.anonymous_user = user.map(str::to_owned);
+            config.listeners.push(listener);
+        }
+    })
+    .await;
+    let addresses = server.broker.local_addrs();
+    let by = async |listener: usize| {
+        let mut client = Client::dial(addresses[listener], version).await;
+        client.send(connect(version, "s").kept()).await;
+        client
+    };
+    let mut client = by(0).await;
+    client.expect_connack(false).await;
+    server.lose(client).await;
+    let mut client = by(1).await;
+    client.expect_connack(version > Version::V3_1).await;
+    server.lose(client).await;
+    by(2).await.expect_connack_refusal(ReasonCode::ClientIdentifierNotValid).await;
+    // Nor does a name that looks like that user's help, or one where nobody checks names.
+    let mut client = Client::dial(addresses[2], version).await;
+    client.send(connect(version, "s").user("apart", "").kept()).await;
+    client.expect_connack_refusal(ReasonCode::ClientIdentifierNotValid).await;
+    assert_eq!(server.metrics().sessions_of_others_refused, 2);
 }
 
 versions!(another_identity_gets_no_session_of_others_unless_that_is_wanted: V3_1, V3_1_1, V5);
@@ -428,173 +501,4 @@ async fn a_tenant_without_a_namespace_fills_its_place_in_rules(version: Version)
     office.publish(publish("two/read/x", "for two").qos(QOS1)).await;
     office.publish(publish("one/read/x", "for one").qos(QOS1)).await;
     reader.expect_message(publish("one/read/x", "for one").qos(QOS1)).await;
-}
-
-// ---- Against an oracle ----
-
-/// A rule of the oracle: allow or deny, publish or subscribe, a filter.
-type Drawn = (bool, bool, String);
-
-/// `z` stands in no rule, so that names over these letters, one level deeper than any filter, tell filters apart as all names
-/// would.
-const LETTERS: [&str; 3] = ["a", "b", "z"];
-
-fn universe() -> Vec<TopicName> {
-    let mut names: Vec<String> = LETTERS.iter().map(|&letter| letter.to_owned()).collect();
-    let mut from = 0;
-    for _ in 0..3 {
-        let upto = names.len();
-        for index in from..upto {
-            for letter in LETTERS {
-                names.push(format!("{}/{letter}", names[index]));
-            }
-        }
-        from = upto;
-    }
-    names.into_iter().map(|name| TopicName::try_from(name).expect("a name")).collect()
-}
-
-fn filter() -> impl Strategy<Value = String> {
-    let level = prop_oneof![3 => Just("a"), 3 => Just("b"), 2 => Just("+")];
-    let ending = prop_oneof![2 => Just(""), 1 => Just("/#")];
-    (proptest::collection::vec(level, 1..4), ending, proptest::bool::weighted(0.05)).prop_map(
-        |(levels, ending, all)| {
-            if all { "#".to_owned() } else { format!("{}{ending}", levels.join("/")) }
-        },
-    )
-}
-
-fn drawn() -> impl Strategy<Value = Vec<Drawn>> {
-    let rule = (proptest::bool::weighted(0.75), any::<bool>(), filter());
-    proptest::collection::vec(rule, 1..7)
-}
-
-fn made(drawn: &[Drawn], overlap: Overlap) -> RuleSet {
-    rules(|builder| {
-        builder.options(Options { overlap, ..Options::default() });
-        for (allows, publishes, filter) in drawn {
-            let action = if *publishes { Action::Publish } else { Action::Subscribe };
-            if *allows { allow(builder, action, filter) } else { deny(builder, action, filter) }
-        }
-    })
-}
-
-fn may(drawn: &[Drawn], publish: bool, name: &TopicName) -> bool {
-    let matching = |allows: bool| {
-        drawn.iter().any(|(allow, action, filter)| {
-            let filter = TopicFilter::try_from(filter.as_str()).expect("a filter");
-            *allow == allows && *action == publish && filter.matches(name)
-        })
-    };
-    matching(true) && !matching(false)
-}
-
-fn grants(drawn: &[Drawn], overlap: Overlap, filter: &str, universe: &[TopicName]) -> bool {
-    let filter = TopicFilter::try_from(filter).expect("a filter");
-    let mut names = universe.iter().filter(|name| filter.matches(name));
-    match overlap {
-        Overlap::Refuse => names.all(|name| may(drawn, false, name)),
-        Overlap::Filter => names.any(|name| may(drawn, false, name)),
-    }
-}
-
-/// Publishes to each topic as a client and inside the process, and compares who gets what.
-async fn compare(
-    server: &Server,
-    (publisher, subscriber): (&mut Client, &mut Client),
-    drawn: &[Drawn],
-    granted: &BTreeSet<String>,
-    topics: &[TopicName],
-    round: &str,
-) -> Result<(), TestCaseError> {
-    let mut expected = Vec::new();
-    for (number, topic) in topics.iter().enumerate() {
-        let allowed = may(drawn, true, topic);
-        publisher
-            .send(publish(topic.as_str(), format!("{round} client {number}")).qos(QOS1).id(1))
-            .await;
-        let answer = publisher.receive().await;
-        let Packet::PubAck(ack) = &answer else { panic!("{answer:?}") };
-        prop_assert_eq!(ack.reason_code == ReasonCode::NotAuthorized, !allowed, "{}", topic);
-        let message = Message {
-            topic: topic.clone(),
-            payload: format!("{round} process {number}").into(),
-            qos: QOS1,
-            retain: false,
-            properties: None,
-        };
-        server.broker.publish(message).await.expect("the broker takes it");
-        let wanted = granted
-            .iter()
-            .any(|filter| TopicFilter::try_from(filter.as_str()).expect("a filter").matches(topic));
-        if wanted && may(drawn, false, topic) {
-            if allowed {
-                expected.push(format!("{round} client {number}"));
-            }
-            expected.push(format!("{round} process {number}"));
-        }
-    }
-    let mut got = Vec::new();
-    // What is posted before the first answer is written before the second.
-    for _ in 0..2 {
-        subscriber.send_bytes(b"\xC0\x00").await;
-        loop {
-            match subscriber.receive().await {
-                Packet::PingResp => break,
-                Packet::Publish(message) => {
-                    got.push(text(&message.payload));
-                    subscriber.acknowledge(&message).await;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-    prop_assert_eq!(got, expected);
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 128, ..ProptestConfig::default() })]
-
-    // No message on a topic that the rules forbid is delivered, none that they allow is refused; before and after a change.
-    #[test]
-    fn the_broker_does_what_the_rules_say(
-        (before, after) in (drawn(), drawn()),
-        filters in proptest::collection::vec(filter(), 1..5),
-        picks in proptest::collection::vec(any::<proptest::sample::Index>(), 1..10),
-        filters_deliveries in any::<bool>(),
-    ) {
-        let overlap = if filters_deliveries { Overlap::Filter } else { Overlap::Refuse };
-        let universe = universe();
-        let topics: Vec<TopicName> = picks.iter().map(|pick| pick.get(&universe).clone()).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let server = with(made(&before, overlap)).await;
-            let mut publisher = server.connect(connect(Version::V5, "publisher")).await;
-            let mut subscriber = server.connect(connect(Version::V5, "subscriber")).await;
-            let mut granted = BTreeSet::new();
-            for filter in &filters {
-                subscriber.send(subscribe(1, &[(filter, QOS1)])).await;
-                let answer = subscriber.receive().await;
-                let Packet::SubAck(suback) = &answer else { panic!("{answer:?}") };
-                let expected = grants(&before, overlap, filter, &universe);
-                let code = if expected { ReasonCode::GrantedQos1 } else { ReasonCode::NotAuthorized };
-                prop_assert_eq!(suback.reason_codes.iter().collect::<Vec<_>>(), [code], "{}", filter);
-                if expected {
-                    granted.insert(filter.clone());
-                }
-            }
-            let clients = (&mut publisher, &mut subscriber);
-            compare(&server, clients, &before, &granted, &topics, "before").await?;
-            server.broker.set_rules(made(&after, overlap)).await;
-            granted.retain(|filter| grants(&after, overlap, filter, &universe));
-            prop_assert_eq!(server.metrics().subscriptions, granted.len() as u64);
-            let clients = (&mut publisher, &mut subscriber);
-            compare(&server, clients, &after, &granted, &topics, "after").await?;
-            Ok(())
-        })?;
-    }
 }

@@ -5,6 +5,8 @@
     reason = "a test that meets what it does not expect is to fail, and a panic says where"
 )]
 
+#[path = "tenants/exports.rs"]
+mod exports;
 #[path = "sockets/support/mod.rs"]
 mod support;
 

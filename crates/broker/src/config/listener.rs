@@ -46,6 +46,10 @@ pub struct ListenerConfig {
     pub protocol: Protocol,
     /// Whether a client may connect without credentials. By default only where no other machine reaches the listener.
     pub allow_anonymous: bool,
+    /// The listener's anonymous user: the sessions of its anonymous clients are its own, and no anonymous client of a listener
+    /// with another one gets them. None: they belong to the anonymous user of all listeners that name none. It is known by
+    /// nothing else: to rules and logs such clients have no name.
+    pub anonymous_user: Option<String>,
     /// The names of the authenticators that are asked about a client, in this order; see
     /// [`Builder::named_authenticator`](crate::Builder::named_authenticator). None: all, in the order in which they were added.
     pub authentication: Option<Vec<String>>,
@@ -141,6 +145,7 @@ impl ListenerConfig {
         Self {
             name: name.into(),
             allow_anonymous: address.is_local(),
+            anonymous_user: None,
             address,
             authentication: None,
             protocol: Protocol::Mqtt,

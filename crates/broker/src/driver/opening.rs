@@ -12,8 +12,10 @@ use dunlin_session::{Attach, Authenticate, Cause, Input, Outputs, SubscribeItem,
 use dunlin_topics::SubscriptionFilter;
 
 use crate::access::{Vouched, objection};
-use crate::attach::{self, Forbidden, NotAttached, Owned, attach};
+use crate::attach::{self, Forbidden, NotAttached, Owned, attach, is_name, owner_of};
+use crate::audit;
 use crate::budget::Pressure;
+use crate::chain::Chain;
 use crate::config::Config;
 use crate::core::Core;
 use crate::end::EndReason;
@@ -36,8 +38,8 @@ use super::requests::Judged;
 pub(super) struct Opening {
     /// Tells a connection that has no mailbox yet that the broker shuts down, or that its listener goes.
     closing: BoxFuture<'static, EndReason>,
-    /// What an authenticator wants back with the client's next AUTH.
-    auth_state: Option<Box<dyn Any + Send>>,
+    /// What an authenticator wants back with the client's next AUTH, and the chain that it is of.
+    exchange: Option<(Arc<Chain>, Box<dyn Any + Send>)>,
 }
 
 impl Opening {
@@ -50,14 +52,14 @@ impl Opening {
                 _ = removal.wait_for(|removed| *removed) => EndReason::ListenerRemoved,
             }
         });
-        Self { closing, auth_state: None }
+        Self { closing, exchange: None }
     }
 }
 
 /// An answer that a connection waits for. Nothing more is read from the client before it is there.
 pub(super) enum Pending {
     /// Who the client is.
-    Authenticate(BoxFuture<'static, Decision>),
+    Authenticate(BoxFuture<'static, (Arc<Chain>, Decision)>),
     /// Its session.
     Attach(BoxFuture<'static, Result<Owned, NotAttached>>),
     /// What hooks say to its filters.
@@ -66,7 +68,7 @@ pub(super) enum Pending {
 
 /// What came of it.
 enum Answer {
-    Authenticate(Decision),
+    Authenticate((Arc<Chain>, Decision)),
     Attach(Result<Owned, NotAttached>),
     Subscribe(Option<Judged>),
 }
@@ -108,7 +110,9 @@ impl Driver {
             let Poll::Ready(answer) = pending.poll(cx) else { return };
             self.pending = None;
             match answer {
-                Answer::Authenticate(decision) => self.authenticated(decision, staging, now),
+                Answer::Authenticate((chain, decision)) => {
+                    self.authenticated(chain, decision, staging, now);
+                }
                 Answer::Attach(result) => self.attached(result, staging, now),
                 Answer::Subscribe(Some(judged)) => {
                     let mut out = Outputs::new();
@@ -122,7 +126,12 @@ impl Driver {
     }
 
     pub(super) fn authenticate(&mut self, request: &Authenticate<'_>) {
-        let auth_state = self.opening.as_mut().and_then(|opening| opening.auth_state.take());
+        let exchange = self.opening.as_mut().and_then(|opening| opening.exchange.take());
+        // Others may be asked from now on, but who has begun goes on.
+        let (chain, state) = match exchange {
+            Some((chain, state)) => (chain, Some(state)),
+            None => (self.listener.places.chain(), None),
+        };
         let (peer, listener) = (&self.peer, self.listener.name());
         let client = self.client.get_or_insert_with(|| {
             Box::new(Client {
@@ -146,7 +155,7 @@ impl Driver {
             method: request.method.as_ref().map(|method| method.as_str().to_owned()),
             data: request.data.map(Bytes::copy_from_slice),
             reauthentication: self.mailbox.is_some(),
-            state: auth_state,
+            state,
         };
         let core = Arc::clone(&self.core);
         // Before anybody is asked about it: what it shows costs nothing then.
@@ -156,7 +165,7 @@ impl Driver {
             ..Visitor::default()
         };
         if self.mailbox.is_none() && core.is_banned(&visitor) {
-            let refused = std::future::ready(Decision::Refuse(ReasonCode::Banned));
+            let refused = std::future::ready((chain, Decision::Refuse(ReasonCode::Banned)));
             self.pending = Some(Box::new(Pending::Authenticate(Box::pin(refused))));
             return;
         }
@@ -164,11 +173,18 @@ impl Driver {
         self.pending = Some(Box::new(Pending::Authenticate(Box::pin(async move {
             let deadline = core.config().limits.hook_deadline;
             let allow_anonymous = listener.allow_anonymous;
-            listener.chain.judge(&core.counters, deadline, allow_anonymous, request).await
+            let decision = chain.judge(&core.counters, deadline, allow_anonymous, request).await;
+            (chain, decision)
         }))));
     }
 
-    fn authenticated(&mut self, decision: Decision, staging: &mut Staging, now: Instant) {
+    fn authenticated(
+        &mut self,
+        chain: Arc<Chain>,
+        decision: Decision,
+        staging: &mut Staging,
+        now: Instant,
+    ) {
         let input = match decision {
             // The session belongs to who made it: proven anew, the client has to be the same.
             Decision::Accept { identity, .. } if !self.may_be(&identity) => {
@@ -206,17 +222,19 @@ impl Driver {
             Decision::PassOn => Input::Authenticated(Err(ReasonCode::NotAuthorized)),
             Decision::Continue { data, state } => {
                 let (core, places) = (&self.core, &self.listener.places);
-                self.opening
-                    .get_or_insert_with(|| Box::new(Opening::new(core, places)))
-                    .auth_state = Some(state);
+                self.opening.get_or_insert_with(|| Box::new(Opening::new(core, places))).exchange =
+                    Some((chain, state));
                 Input::AuthContinue(data)
             }
         };
         self.feed(input, staging, now);
     }
 
-    /// Whether the client of this connection may turn out to be `identity`: anybody at CONNECT, later nobody else.
+    /// Whether the client of this connection may turn out to be `identity`: anybody with a name at CONNECT, later nobody else.
     fn may_be(&self, identity: &Identity) -> bool {
+        if !is_name(&identity.user) {
+            return false;
+        }
         let Some(mailbox) = &self.mailbox else { return true };
         let client = self
             .client
@@ -226,12 +244,14 @@ impl Driver {
         let same_tenant = client.is_some_and(|client| {
             tenant_of(&config, &client).as_deref() == Some(&*mailbox.namespace.name)
         });
-        same_tenant && *mailbox.owner() == *identity.user
+        let anonymous_user = self.listener.anonymous_user.as_deref();
+        same_tenant && *mailbox.owner() == *owner_of(identity, anonymous_user)
     }
 
     pub(super) fn attach(&mut self, request: Attach) {
         let core = Arc::clone(&self.core);
         let mut client = self.client.clone();
+        let listener = Arc::clone(&self.listener);
         // As the rules are before they are asked.
         self.rules_seen = core.access.generation();
         self.pending = Some(Box::new(Pending::Attach(Box::pin(async move {
@@ -262,8 +282,8 @@ impl Driver {
             let vouched = Vouched::of(&client.identity, &client.peer);
             let rights = rights_of(&core, &namespace, client, vouched.as_deref(), &request)?;
             let quota = admit(&core, &namespace, client, &request)?;
-            let user = client.identity.user.clone();
-            attach(core, attach::Comer { namespace, user, vouched, rights, quota }, request).await
+            let owner = owner_of(&client.identity, listener.anonymous_user.as_deref());
+            attach(core, attach::Comer { namespace, owner, vouched, rights, quota }, request).await
         }))));
     }
 
@@ -345,7 +365,7 @@ impl Driver {
         // Who it is matters from here on to hooks and to authenticators only.
         let interests = self.core.interests;
         let hooked = interests.publish || interests.subscribe || interests.deliver;
-        if !hooked && self.listener.chain.is_empty() {
+        if !hooked && self.listener.places.chain().is_empty() {
             self.client = None;
         }
         let replays = mailbox.take_replays();
@@ -375,7 +395,7 @@ fn rights_of(
 ) -> Result<Option<Arc<Rights>>, NotAttached> {
     let subject = core.subject(namespace, &client.identity.user, &client.client_id, vouched);
     let rights = core.access.rights(&subject).map_err(|error| {
-        tracing::warn!(event = "client_without_rights", tenant = %namespace.name, client_id = client.client_id, %error);
+        tracing::warn!(target: audit::TARGET, event = "client_without_rights", tenant = %namespace.name, client_id = client.client_id, %error);
         NotAttached::Forbidden(Forbidden::Subject)
     })?;
     let (Some(rights), Some(will)) = (&rights, &request.will) else { return Ok(rights) };

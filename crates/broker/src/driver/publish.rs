@@ -111,7 +111,7 @@ impl Driver {
             return self.route_retained(&core, &message, source, staging, now);
         }
         let mailbox = self.mailbox.as_ref()?;
-        let targets = mailbox.namespace.router.route(message.topic.clone(), Some(mailbox));
+        let targets = mailbox.namespace.route(message.topic.clone(), Some(mailbox));
         if targets.is_empty() {
             add(&mailbox.namespace.counters.publish_unmatched, 1);
         }

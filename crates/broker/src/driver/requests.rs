@@ -100,7 +100,7 @@ impl Driver {
                     continue;
                 }
             };
-            replays.extend(self.subscribe_one(
+            replays.append(&mut self.subscribe_one(
                 &filter,
                 item.options,
                 item.subscription_id,
@@ -125,8 +125,8 @@ impl Driver {
         subscription_id: Option<dunlin_codec::SubscriptionId>,
         existed: bool,
         staging: &mut Staging,
-    ) -> Option<Replay> {
-        let mailbox = self.mailbox.clone()?;
+    ) -> Vec<Replay> {
+        let Some(mailbox) = self.mailbox.clone() else { return Vec::new() };
         let filtered = matches!(
             grant(self.rights.as_deref(), filter, options.qos),
             Grant::Granted { filtered: true, .. }
@@ -140,12 +140,12 @@ impl Driver {
             (SubscriptionFilter::Plain(_), RetainHandling::SendIfNew) => !existed,
         };
         let namespace = &mailbox.namespace;
-        let (new, replay) = namespace.router.subscribe(
+        let (new, replays) = namespace.router.subscribe(
             filter,
             &mailbox,
             entry,
             |shared| Core::make_group(namespace, shared),
-            || replayed.then(|| namespace.retained.replay(filter.topic_filter(), entry)),
+            || if replayed { namespace.replays(filter.topic_filter(), entry) } else { Vec::new() },
         );
         if new {
             mailbox.count_subscription(Counted::New);
@@ -168,7 +168,7 @@ impl Driver {
         staging.writes.extend(subscribed(&mailbox, filter, &subscription));
         // A replacement goes on where its predecessor was only if that is what was asked for.
         self.drop_replays(filter);
-        replay
+        replays
     }
 
     pub(super) fn unsubscribe(

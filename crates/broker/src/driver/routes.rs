@@ -75,13 +75,13 @@ impl RouteCache {
         from: &Arc<Mailbox>,
         rights: Option<&Rights>,
     ) -> Option<(&Route, Option<Qos>)> {
-        let router = &from.namespace.router;
+        let namespace = &from.namespace;
         let position = match self.routes.get(self.last) {
             Some(cached) if cached.route.name.as_bytes() == topic => self.last,
             _ => match self.index.get(topic) {
                 Some(position) => *position,
                 None => {
-                    let route = router.route(client_topic(topic, rules)?, Some(from));
+                    let route = namespace.route(client_topic(topic, rules)?, Some(from));
                     self.insert(route, qos_max(rights, topic), batch)
                 }
             },
@@ -89,8 +89,8 @@ impl RouteCache {
         self.last = position;
         let cached = self.routes.get_mut(position)?;
         if cached.checked != batch {
-            if !router.is_current(cached.route.stamp) {
-                cached.route = router.route(cached.route.name.clone(), Some(from));
+            if !namespace.is_current(&cached.route) {
+                cached.route = namespace.route(cached.route.name.clone(), Some(from));
             }
             cached.checked = batch;
         }
@@ -99,9 +99,9 @@ impl RouteCache {
 
     fn insert(&mut self, route: Route, qos_max: Option<Qos>, batch: u32) -> usize {
         let key: Box<[u8]> = route.name.as_bytes().into();
-        self.targets += route.targets.len();
+        self.targets += route.len();
         if self.targets > TARGETS_MAX {
-            let targets = route.targets.len();
+            let targets = route.len();
             self.clear();
             self.targets = targets;
         }

@@ -20,7 +20,6 @@ use dunlin_transport::tcp::TcpOptions;
 use dunlin_transport::tls::Tls;
 use parking_lot::Mutex;
 
-use crate::chain::Chain;
 use crate::config::{Config, ListenerConfig, Protocol, SysPublish};
 use crate::core::Core;
 
@@ -34,8 +33,8 @@ pub(crate) struct Listener {
     /// What is offered under the limits of one configuration, with its number.
     offered: Mutex<(u32, Arc<Capabilities>)>,
     pub(crate) allow_anonymous: bool,
-    /// Who says who a client is.
-    pub(crate) chain: Chain,
+    /// Whose the sessions of its anonymous clients are, where they are not everybody's.
+    pub(crate) anonymous_user: Option<String>,
     /// What an acknowledgement promises here, where it is not as everywhere.
     pub(crate) durability: Option<Durability>,
     /// What is set on its clients' sockets.
@@ -56,14 +55,13 @@ impl Listener {
     pub(crate) fn new(
         config: &Config,
         listener: &ListenerConfig,
-        chain: Chain,
         tls: Option<Arc<Tls>>,
         places: Arc<Places>,
     ) -> Arc<Self> {
         Arc::new(Self {
             offered: Mutex::new((0, Arc::new(capabilities(config, listener)))),
             allow_anonymous: listener.allow_anonymous,
-            chain,
+            anonymous_user: listener.anonymous_user.clone(),
             durability: listener.durability,
             tcp: accept::tcp_options(listener),
             door: door(listener, tls),

@@ -168,6 +168,7 @@ impl Listeners {
         prepared: Prepared,
         proofs: Proofs,
     ) {
+        let authenticators = core.authenticators.load();
         let mut before = std::mem::take(&mut self.open);
         for (listener, sockets) in config.listeners.iter().zip(prepared.0) {
             let position = before.iter().position(|open| open.config.name == listener.name);
@@ -181,9 +182,9 @@ impl Listeners {
             };
             let tls = proofs.get(&listener.name);
             let _watch = tls.map(|tls| proof::watch(listener, tls));
-            let chain = core.authenticators.chain(listener);
-            let offered = Listener::new(config, listener, chain, tls.cloned(), Arc::clone(&places));
             places.set_limits(listener);
+            places.set_chain(authenticators.chain(listener));
+            let offered = Listener::new(config, listener, tls.cloned(), Arc::clone(&places));
             self.open.push(match (sockets, old) {
                 (Some(sockets), _) => {
                     let offer = watch::Sender::new(offered);

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+use crate::chain::Chain;
 use crate::config::ListenerConfig;
 
 /// The places of one listener, as long as it is there.
@@ -21,6 +23,8 @@ pub(crate) struct Places {
     pub(crate) freed: Notify,
     /// Becomes `true` when the listener is taken away.
     removed: watch::Sender<bool>,
+    /// Who says who a client is, of those who come and of those who prove themselves anew.
+    chain: ArcSwap<Chain>,
 }
 
 impl fmt::Debug for Places {
@@ -40,6 +44,7 @@ impl Places {
             connections_max: AtomicU32::new(0),
             freed: Notify::new(),
             removed: watch::Sender::new(false),
+            chain: ArcSwap::default(),
         };
         places.set_limits(config);
         Arc::new(places)
@@ -51,6 +56,15 @@ impl Places {
         let connections_max = config.connections_max.unwrap_or(u32::MAX);
         self.connections_max.store(connections_max, Ordering::Relaxed);
         self.freed.notify_one();
+    }
+
+    /// Who says who a client is from now on.
+    pub(crate) fn chain(&self) -> Arc<Chain> {
+        self.chain.load_full()
+    }
+
+    pub(crate) fn set_chain(&self, chain: Chain) {
+        self.chain.store(Arc::new(chain));
     }
 
     /// Connections that are open.

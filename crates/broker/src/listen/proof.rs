@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use dunlin_transport::tls::{Reload, Tls};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::audit::ADMIN_TARGET;
 use crate::config::ListenerConfig;
 use crate::server::ServerError;
 
@@ -74,12 +75,14 @@ fn told(listener: &str, reload: &Reload) {
     match reload {
         Reload::Done => {
             tracing::info!(
+                target: ADMIN_TARGET,
                 event = "certificates_taken",
                 listener,
                 "new connections see these certificates"
             );
         }
         Reload::Kept(error) => tracing::error!(
+            target: ADMIN_TARGET,
             event = "certificates_kept", listener, %error,
             "the changed files are not good: what was read before is used"
         ),

@@ -56,8 +56,8 @@ impl Entry {
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Publish(entry) => {
-                let copies = entry.targets.len() + entry.groups.len();
-                ENTRY_BYTES + entry.message.size() + copies * size_of::<QueueTarget>()
+                let bytes = entry.own.message.size() * (1 + entry.exported.len());
+                ENTRY_BYTES + bytes + entry.len() * size_of::<QueueTarget>()
             }
             // What it may take from its line.
             Self::Again { .. } => ENTRY_BYTES + TRIED_BYTES_MAX,

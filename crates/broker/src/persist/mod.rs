@@ -4,6 +4,7 @@
 //! committer's thread its messages get their numbers, in the order of the commits; when they are durable they enter their
 //! queues, and those who wait are told.
 
+mod copies;
 mod copy;
 mod entry;
 mod finishing;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 use crate::core::Core;
 use crate::mailbox::{Mailbox, Notice};
 
+pub(crate) use copies::Copies;
 pub(crate) use copy::{Arrival, GroupTarget, Own, QueueTarget, Shared, in_group};
 pub(crate) use entry::Entry;
 pub(crate) use publish::{PublishEntry, RetainedPlace};
