@@ -1,6 +1,5 @@
 //! From sections `[auth.NAME]` to authenticators, and from `[logins]` to what stands around them.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,13 +11,14 @@ use dunlin_auth::{
     Audit, CacheOptions, PasswordFile, PasswordFileOptions, PeerField, PeerRule, Rate, Throttle,
     ThrottleRules, Workers, WorkersOptions,
 };
-use dunlin_broker::{Authenticator, Builder, ListenerConfig};
+use dunlin_broker::{Authenticator, Authenticators, ListenerConfig};
 
 use crate::configuration::Configuration;
 use crate::failure::Failure;
 use crate::lookup_login::{self, LdapSettings, Opened, RedisSettings, SqlSettings, SqliteSettings};
 use crate::problem::{Origin, Problem};
 use crate::service_login::{self, HttpSettings};
+use crate::sources::Look;
 use crate::token_login::{self, JwtSettings};
 
 /// A way to know clients: one section `[auth.NAME]`.
@@ -194,131 +194,212 @@ pub(crate) fn asks(configuration: &Configuration, listener: &ListenerConfig) -> 
 }
 
 /// The authenticators of a configuration, ready to be asked.
+#[derive(Clone, Default)]
 pub(crate) struct Authentication {
-    steps: Vec<(String, Arc<dyn Authenticator>)>,
-    files: BTreeMap<String, Arc<PasswordFile>>,
-    tokens: Vec<Arc<JwtAuthenticator>>,
-    /// Sections that ask another machine in a way in which passwords or their hashes can be read.
-    exposed: Vec<String>,
+    steps: Vec<OpenStep>,
+    /// What stands around them, if there is a step.
+    around: Option<Around>,
+}
+
+/// What `[logins]` asks for: the threads that compute hashes, and the brake.
+#[derive(Clone)]
+struct Around {
+    logins: LoginsConfig,
+    workers: Workers,
     throttle: Option<Arc<Throttle>>,
+}
+
+impl Around {
+    fn new(logins: &LoginsConfig) -> Result<Self, Failure> {
+        let workers = Workers::start(logins.workers())
+            .map_err(|error| Failure::Run(format!("no thread for password hashes: {error}")))?;
+        let throttle = logins.throttle.then(|| Arc::new(Throttle::new(logins.rules())));
+        if let Some(throttle) = &throttle {
+            workers.brake(Arc::clone(throttle));
+        }
+        Ok(Self { logins: logins.clone(), workers, throttle })
+    }
+}
+
+/// The step of one section.
+#[derive(Clone)]
+struct OpenStep {
+    section: AuthSection,
+    /// How the files that it has read looked then, if it is kept as long as they stay the same.
+    kept_while: Option<Vec<Look>>,
+    authenticator: Arc<dyn Authenticator>,
+    has: Has,
+}
+
+/// What a step has beside answers.
+#[derive(Clone)]
+enum Has {
+    File(Arc<PasswordFile>),
+    Tokens(Arc<JwtAuthenticator>),
+    /// It asks another machine in a way in which passwords or their hashes can be read.
+    Exposed,
+    Nothing,
+}
+
+impl OpenStep {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.authenticator, &other.authenticator)
+    }
+
+    /// Whether it can go on under this section: a file that is watched, keys that were fetched. What else has a section is
+    /// opened anew, since files and secrets that it names may hold something else by now.
+    fn stays(&self, section: &AuthSection) -> bool {
+        self.section == *section
+            && self.kept_while == kept_while(section)
+            && self.kept_while.is_some()
+    }
+}
+
+/// The files of a section that has more to lose than its settings, as they look now.
+fn kept_while(section: &AuthSection) -> Option<Vec<Look>> {
+    match section.kind {
+        AuthKind::File => Some(Vec::new()),
+        AuthKind::Jwt => {
+            let files = token_login::files_beside_keys(&section.settings.jwt)?;
+            Some(files.iter().map(|path| Look::at(path)).collect())
+        }
+        AuthKind::Peer
+        | AuthKind::Http
+        | AuthKind::Postgres
+        | AuthKind::MySql
+        | AuthKind::Sqlite
+        | AuthKind::Redis
+        | AuthKind::Ldap => None,
+    }
 }
 
 impl Authentication {
     /// Opens what the sections name.
     pub(crate) fn open(configuration: &Configuration) -> Result<Self, Failure> {
-        let mut authentication = Self {
-            steps: Vec::new(),
-            files: BTreeMap::new(),
-            tokens: Vec::new(),
-            exposed: Vec::new(),
-            throttle: None,
-        };
+        Self::default().renewed(configuration)
+    }
+
+    /// Those of another configuration: of these, what can go on does.
+    pub(crate) fn renewed(&self, configuration: &Configuration) -> Result<Self, Failure> {
+        let mut renewed = Self::default();
         if configuration.auth.is_empty() {
-            return Ok(authentication);
+            return Ok(renewed);
         }
-        let workers = Workers::start(configuration.logins.workers())
-            .map_err(|error| Failure::Run(format!("no thread for password hashes: {error}")))?;
+        // What the brake has counted is kept as long as it counts in the same way.
+        let present = self.around.clone().filter(|around| around.logins == configuration.logins);
+        let same_workers = present.is_some();
+        let around = match present {
+            Some(present) => present,
+            None => Around::new(&configuration.logins)?,
+        };
         let mut problems = Vec::new();
         for section in &configuration.auth {
-            if let Err(message) = authentication.add(section, &workers) {
-                let origin = Origin::Section(format!("auth.{}", section.name));
-                problems.push(Problem::new(origin, message));
+            let present = self.steps.iter().find(|step| step.section.name == section.name);
+            let stays = |step: &&OpenStep| {
+                step.stays(section) && (same_workers || section.kind != AuthKind::File)
+            };
+            match present.filter(stays) {
+                Some(step) => renewed.steps.push(step.clone()),
+                None => match open_step(section, &around.workers) {
+                    Ok(step) => renewed.steps.push(step),
+                    Err(message) => {
+                        let origin = Origin::Section(format!("auth.{}", section.name));
+                        problems.push(Problem::new(origin, message));
+                    }
+                },
             }
         }
         if !problems.is_empty() {
             return Err(Failure::Configuration(problems));
         }
-        let logins = &configuration.logins;
-        authentication.throttle = logins.throttle.then(|| Arc::new(Throttle::new(logins.rules())));
-        if let Some(throttle) = &authentication.throttle {
-            workers.brake(Arc::clone(throttle));
-        }
-        Ok(authentication)
-    }
-
-    fn add(&mut self, section: &AuthSection, workers: &Workers) -> Result<(), String> {
-        let AuthSection { name, kind, settings } = section;
-        let step: Arc<dyn Authenticator> = match kind {
-            AuthKind::File => {
-                let file = open_file(&settings.file, workers.clone())?;
-                self.files.insert(name.clone(), Arc::clone(&file));
-                file
-            }
-            AuthKind::Peer => Arc::new(peer_rule(&settings.peer)?),
-            AuthKind::Jwt => {
-                let tokens = token_login::open(&settings.jwt)?;
-                self.tokens.push(Arc::clone(&tokens));
-                tokens
-            }
-            AuthKind::Http => {
-                if service_login::is_exposed(&settings.http) {
-                    self.exposed.push(name.clone());
-                }
-                service_login::open(&settings.http)?
-            }
-            AuthKind::Postgres
-            | AuthKind::MySql
-            | AuthKind::Sqlite
-            | AuthKind::Redis
-            | AuthKind::Ldap => {
-                let Opened { step, is_exposed } = lookup_login::open(*kind, settings, workers)?;
-                if is_exposed {
-                    self.exposed.push(name.clone());
-                }
-                step
-            }
-        };
-        self.steps.push((name.clone(), step));
-        Ok(())
+        renewed.around = Some(around);
+        Ok(renewed)
     }
 
     /// What `dunlin check` says of it.
     pub(crate) fn summary(&self) -> String {
-        let line = |(name, _): &(String, Arc<dyn Authenticator>)| match self.files.get(name) {
-            Some(file) => {
-                let users = file.users();
-                let weak = users.iter().filter(|user| user.password.is_weak()).count();
-                let advice = match weak {
-                    0 => String::new(),
-                    _ => format!(
-                        ", {weak} with a hash that is too fast: `dunlin user passwd` makes a better one"
-                    ),
-                };
-                format!(
-                    "would know clients by {name}: {} users in {}{advice}\n",
-                    users.len(),
-                    file.path().display()
-                )
-            }
-            None => format!("would know clients by {name}\n"),
+        let line = |step: &OpenStep| {
+            let name = &step.section.name;
+            let Has::File(file) = &step.has else {
+                return format!("would know clients by {name}\n");
+            };
+            let users = file.users();
+            let weak = users.iter().filter(|user| user.password.is_weak()).count();
+            let advice = match weak {
+                0 => String::new(),
+                _ => format!(
+                    ", {weak} with a hash that is too fast: `dunlin user passwd` makes a better one"
+                ),
+            };
+            format!(
+                "would know clients by {name}: {} users in {}{advice}\n",
+                users.len(),
+                file.path().display()
+            )
         };
         self.steps.iter().map(line).collect()
     }
 
-    /// Gives the broker its authenticators. To be called on the runtime.
-    pub(crate) fn install(self, mut builder: Builder) -> Builder {
-        for file in self.files.values() {
-            file.watch();
+    /// Begins what goes on beside the answers, of the steps that `before` does not have. To be called on the runtime.
+    pub(crate) fn begin(&self, before: &Self) {
+        let is_new = |step: &&OpenStep| before.steps.iter().all(|earlier| !earlier.is(step));
+        for step in self.steps.iter().filter(is_new) {
+            match &step.has {
+                Has::File(file) => file.watch(),
+                Has::Tokens(tokens) => tokens.fetch(),
+                Has::Exposed => tracing::warn!(
+                    event = "passwords_exposed",
+                    section = step.section.name,
+                    "what this section asks is on another machine, and no TLS proves and hides that: passwords, or what is \
+                     kept of them, can be read on their way"
+                ),
+                Has::Nothing => {}
+            }
         }
-        for tokens in &self.tokens {
-            tokens.fetch();
-        }
-        for section in &self.exposed {
-            tracing::warn!(
-                event = "passwords_exposed",
-                section,
-                "what this section asks is on another machine, and no TLS proves and hides that: passwords, or what is kept \
-                 of them, can be read on their way"
-            );
-        }
-        for (name, step) in self.steps {
-            builder = builder.named_authenticator(&name, step);
-        }
-        if let Some(throttle) = self.throttle {
-            builder = builder.login_guard(throttle);
-        }
-        builder.login_guard(Arc::new(Audit))
     }
+
+    /// For the broker.
+    pub(crate) fn authenticators(&self) -> Authenticators {
+        let mut authenticators = Authenticators::default();
+        for step in &self.steps {
+            authenticators.add(&step.section.name, Arc::clone(&step.authenticator));
+        }
+        if let Some(throttle) = self.around.as_ref().and_then(|around| around.throttle.clone()) {
+            authenticators.add_guard(throttle);
+        }
+        authenticators.add_guard(Arc::new(Audit));
+        authenticators
+    }
+}
+
+fn open_step(section: &AuthSection, workers: &Workers) -> Result<OpenStep, String> {
+    let kept_while = kept_while(section);
+    let AuthSection { kind, settings, .. } = section;
+    let (authenticator, has): (Arc<dyn Authenticator>, Has) = match kind {
+        AuthKind::File => {
+            let file = open_file(&settings.file, workers.clone())?;
+            (Arc::clone(&file) as _, Has::File(file))
+        }
+        AuthKind::Peer => (Arc::new(peer_rule(&settings.peer)?), Has::Nothing),
+        AuthKind::Jwt => {
+            let tokens = token_login::open(&settings.jwt)?;
+            (Arc::clone(&tokens) as _, Has::Tokens(tokens))
+        }
+        AuthKind::Http => {
+            let exposed = service_login::is_exposed(&settings.http);
+            let has = if exposed { Has::Exposed } else { Has::Nothing };
+            (service_login::open(&settings.http)?, has)
+        }
+        AuthKind::Postgres
+        | AuthKind::MySql
+        | AuthKind::Sqlite
+        | AuthKind::Redis
+        | AuthKind::Ldap => {
+            let Opened { step, is_exposed } = lookup_login::open(*kind, settings, workers)?;
+            (step, if is_exposed { Has::Exposed } else { Has::Nothing })
+        }
+    };
+    Ok(OpenStep { section: section.clone(), kept_while, authenticator, has })
 }
 
 fn peer_rule(settings: &PeerSettings) -> Result<PeerRule, String> {

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use dunlin_access::nearest;
 use dunlin_broker::config::{Durability, DurabilityRule, QuotaRule, TopicFilter};
-use dunlin_broker::{Config, ListenerConfig};
+use dunlin_broker::{Config, ListenerConfig, TenantExport, TopicName};
 
 use crate::authentication::{AuthKind, AuthSection, AuthSettings, LoginsConfig, asks};
 use crate::notation::{Notation, Word};
 use crate::problem::{Origin, Problem};
 use crate::quota::QuotaDraft;
-use crate::settings::{AUTH, KINDS, LISTENER, QUOTA, RULE, SECTIONS, Setting};
+use crate::settings::{AUTH, EXPORT, EXPORT_OPTIONAL, KINDS, LISTENER, QUOTA, RULE, SECTIONS, Setting};
 use crate::telemetry;
 
 /// The port that MQTT clients try when they are told none.
@@ -135,6 +135,33 @@ pub(crate) struct RuleDraft {
     pub(crate) level: Option<Durability>,
 }
 
+/// A rule `[[tenants.exports]]` as far as it was said.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct ExportDraft {
+    pub(crate) from: Option<String>,
+    pub(crate) filter: Option<TopicFilter>,
+    pub(crate) to: Option<String>,
+    pub(crate) below: Option<TopicName>,
+}
+
+impl ExportDraft {
+    fn rule(self) -> Option<TenantExport> {
+        let mut rule = TenantExport::new(self.from?, self.filter?, self.to?);
+        rule.below = self.below;
+        Some(rule)
+    }
+}
+
+impl From<&TenantExport> for ExportDraft {
+    fn from(rule: &TenantExport) -> Self {
+        let TenantExport { from, filter, to, below, .. } = rule.clone();
+        Self { from: Some(from), filter: Some(filter), to: Some(to), below }
+    }
+}
+
+/// What was said about each rule of one kind, by its number.
+type Drafts = BTreeMap<usize, Vec<Assignment>>;
+
 /// What all sources said together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
@@ -177,10 +204,12 @@ struct Assembly {
     listeners: Vec<(String, Vec<Assignment>)>,
     /// Ways to know clients in the order in which they were first named, each with what was said about it.
     auths: Vec<(String, Vec<Assignment>)>,
-    /// What was said about each rule of durability, by its number.
-    rules: BTreeMap<usize, Vec<Assignment>>,
-    /// What was said about each rule of quotas, by its number.
-    quotas: BTreeMap<usize, Vec<Assignment>>,
+    /// The rules of durability.
+    rules: Drafts,
+    /// Those of quotas.
+    quotas: Drafts,
+    /// Those by which tenants show each other topics.
+    exports: Drafts,
     /// Listeners of `--listen` that take anonymous clients because that was said.
     opened: HashSet<String>,
     /// Where each setting got its value.
@@ -199,13 +228,15 @@ impl Assembly {
             let (name, key) = (name.to_owned(), key.to_owned());
             return note(&mut self.auths, &name, Assignment { path: key, ..assignment });
         }
-        if let Some((number, key)) = rule_path("durability", &assignment.path) {
-            let path = key.to_owned();
-            return self.rules.entry(number).or_default().push(Assignment { path, ..assignment });
-        }
-        if let Some((number, key)) = rule_path("quotas", &assignment.path) {
-            let path = key.to_owned();
-            return self.quotas.entry(number).or_default().push(Assignment { path, ..assignment });
+        for (kind, rules) in [
+            ("durability", &mut self.rules),
+            ("quotas", &mut self.quotas),
+            ("tenants.exports", &mut self.exports),
+        ] {
+            if let Some((number, key)) = rule_path(kind, &assignment.path) {
+                let path = key.to_owned();
+                return rules.entry(number).or_default().push(Assignment { path, ..assignment });
+            }
         }
         let found = SECTIONS.iter().find_map(|section| {
             section.settings.iter().find(|setting| section.path(setting.key) == assignment.path)
@@ -252,6 +283,7 @@ impl Assembly {
         self.configuration.broker.listeners = listeners;
         self.configuration.broker.durability_rules = self.durability_rules();
         self.configuration.broker.quotas = self.quota_rules();
+        self.configuration.broker.tenants.exports = self.tenant_exports();
         self.lower_limit_before_connect();
         self.check();
         if self.problems.is_empty() {
@@ -409,20 +441,40 @@ impl Assembly {
 
     fn durability_rules(&mut self) -> Vec<DurabilityRule> {
         let drafts = std::mem::take(&mut self.rules);
-        drafts.into_values().filter_map(|assignments| self.durability_rule(&assignments)).collect()
+        let rules = drafts.into_values().filter_map(|said| self.rule("durability", RULE, &said));
+        let rules: Vec<RuleDraft> = rules.collect();
+        let complete =
+            |rule: RuleDraft| Some(DurabilityRule { filter: rule.filter?, level: rule.level? });
+        rules.into_iter().filter_map(complete).collect()
     }
 
-    fn durability_rule(&mut self, assignments: &[Assignment]) -> Option<DurabilityRule> {
+    fn tenant_exports(&mut self) -> Vec<TenantExport> {
+        let drafts = std::mem::take(&mut self.exports);
+        let rules =
+            drafts.into_values().filter_map(|said| self.rule("tenants.exports", EXPORT, &said));
+        let rules: Vec<ExportDraft> = rules.collect();
+        rules.into_iter().filter_map(ExportDraft::rule).collect()
+    }
+
+    /// One rule of those that stand in tables of this name.
+    fn rule<T: Default>(
+        &mut self,
+        kind: &str,
+        settings: &[Setting<T>],
+        assignments: &[Assignment],
+    ) -> Option<T> {
         let first = assignments.first()?;
-        let mut rule = RuleDraft::default();
-        self.set_rule("durability", RULE, &mut rule, assignments);
-        let missing =
-            RULE.iter().filter(|setting| assignments.iter().all(|each| each.path != setting.key));
+        let mut rule = T::default();
+        self.set_rule(kind, settings, &mut rule, assignments);
+        let missing = settings.iter().filter(|setting| {
+            setting.key != EXPORT_OPTIONAL
+                && assignments.iter().all(|each| each.path != setting.key)
+        });
         for setting in missing {
-            let message = format!("a rule [[durability]] without a `{}`", setting.key);
+            let message = format!("a rule [[{kind}]] without a `{}`", setting.key);
             self.problems.push(Problem::new(first.origin.clone(), message));
         }
-        Some(DurabilityRule { filter: rule.filter?, level: rule.level? })
+        Some(rule)
     }
 
     fn set_rule<T>(
@@ -608,12 +660,18 @@ fn unknown(path: &str) -> String {
     if path == "quotas" {
         return "quotas are tables, [[quotas]] each; what holds for all is in [limits]".to_owned();
     }
+    if path == "tenants.exports" {
+        return "rules are tables, [[tenants.exports]] each".to_owned();
+    }
     if SECTIONS.iter().any(|section| section.name == path) {
         return format!("`{path}` is a section, [{path}], not a key");
     }
     let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
     let advice = if path.starts_with("listeners.") {
         nearest(key, LISTENER.iter().map(|setting| setting.key))
+            .map(|near| format!("did you mean `{near}`?"))
+    } else if path.starts_with("tenants.exports.") {
+        nearest(key, EXPORT.iter().map(|setting| setting.key))
             .map(|near| format!("did you mean `{near}`?"))
     } else if path.starts_with("durability.") {
         nearest(key, RULE.iter().map(|setting| setting.key))

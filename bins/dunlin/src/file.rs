@@ -5,16 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 
-use dunlin_broker::ListenerConfig;
 use dunlin_broker::config::{Durability, DurabilityRule, QuotaRule, TopicFilter};
+use dunlin_broker::{ListenerConfig, TenantExport, TopicName};
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use crate::authentication::{AuthKind, AuthSection, AuthSettings};
-use crate::configuration::{Assignment, Configuration, RuleDraft};
+use crate::configuration::{Assignment, Configuration, ExportDraft, RuleDraft};
 use crate::problem::{Origin, Problem};
 use crate::quota::QuotaDraft;
-use crate::settings::{AUTH, KINDS, LISTENER, QUOTA, RULE, SECTIONS, Setting};
+use crate::settings::{AUTH, EXPORT, KINDS, LISTENER, QUOTA, RULE, SECTIONS, Setting};
 
 /// Reads the file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Vec<Assignment>, Vec<Problem>> {
@@ -169,10 +169,12 @@ struct Rules {
 
 const DURABILITY: &str = "durability";
 const QUOTAS: &str = "quotas";
+const EXPORTS: &str = "tenants.exports";
 
-const RULES: [Rules; 2] = [
+const RULES: [Rules; 3] = [
     Rules { name: DURABILITY, needs: "a `filter` and a `level`" },
     Rules { name: QUOTAS, needs: "a `for`" },
+    Rules { name: EXPORTS, needs: "a `from`, a `filter` and a `to`" },
 ];
 
 const HEAD: &str = "\
@@ -197,6 +199,11 @@ const QUOTAS_HEAD: &str = "\
 const NO_RULES: &str = "\
 # There is none. For instance:
 #
+";
+
+const EXPORTS_HEAD: &str = "\
+# What tenants show each other: a table [[tenants.exports]] each. Without any they have nothing in common. Rules stand in
+# the file only.
 ";
 
 const AUTHS: &str = "\
@@ -228,6 +235,7 @@ pub(crate) fn write(configuration: &Configuration) -> String {
     }
     write_rules(&mut out, &configuration.broker.durability_rules);
     write_quotas(&mut out, &configuration.broker.quotas);
+    write_exports(&mut out, &configuration.broker.tenants.exports);
     write_auths(&mut out, &configuration.auth);
     let _ = write!(out, "\n{LISTENERS}");
     if configuration.broker.listeners.is_empty() {
@@ -273,6 +281,33 @@ fn rule(draft: &RuleDraft) -> String {
     let mut out = format!("[[{DURABILITY}]]\n");
     write_settings(&mut out, RULE, draft);
     out
+}
+
+fn write_exports(out: &mut String, rules: &[TenantExport]) {
+    let _ = write!(out, "\n{EXPORTS_HEAD}");
+    if rules.is_empty() {
+        out.push_str(NO_RULES);
+        out.push_str(&comment_out(&export(&example_export())));
+    }
+    for each in rules {
+        let _ = write!(out, "\n{}", export(&each.into()));
+    }
+}
+
+fn export(draft: &ExportDraft) -> String {
+    let mut out = format!("[[{EXPORTS}]]\n");
+    write_settings(&mut out, EXPORT, draft);
+    out
+}
+
+/// What one tenant publishes for others.
+fn example_export() -> ExportDraft {
+    ExportDraft {
+        from: Some("weather".to_owned()),
+        filter: TopicFilter::new("public/#").ok(),
+        to: Some("acme".to_owned()),
+        below: TopicName::new("shared/weather").ok(),
+    }
 }
 
 /// Readings of which the next is never far.
@@ -401,7 +436,9 @@ mod tests {
     fn the_rule_in_its_comments_works_without_the_comment_marks() {
         let file = write(&Configuration::default());
         let (_, example) = file.split_once("For instance:\n").expect("an example");
-        let (example, _) = example.split_once("# Who may do how much").expect("quotas");
+        let (example, rest) = example.split_once("# Who may do how much").expect("quotas");
+        let (_, exports) =
+            rest.split_once("# What tenants show each other").expect("the next rules");
         let assignments = without_marks(example);
         assert_eq!(assignments.len(), RULE.len(), "every key is there");
         let configuration = assemble(Sources { assignments, ..Sources::default() })
@@ -410,6 +447,17 @@ mod tests {
         let filter = TopicFilter::new("telemetry/#").expect("a filter");
         let expected = [DurabilityRule { filter, level: Durability::Os }];
         assert_eq!(configuration.broker.durability_rules, expected);
+
+        let (_, example) = exports.split_once("For instance:\n").expect("an example");
+        let (example, _) = example.split_once("# How clients are known").expect("sections");
+        let assignments = without_marks(example);
+        assert_eq!(assignments.len(), EXPORT.len(), "every key is there");
+        let configuration = assemble(Sources { assignments, ..Sources::default() })
+            .expect("it is legal")
+            .configuration;
+        let drafts: Vec<ExportDraft> =
+            configuration.broker.tenants.exports.iter().map(ExportDraft::from).collect();
+        assert_eq!(drafts, [example_export()]);
     }
 
     #[test]
@@ -417,7 +465,7 @@ mod tests {
         let file = write(&Configuration::default());
         let (_, example) = file.split_once("# Who may do how much").expect("quotas");
         let (_, example) = example.split_once("For instance:\n").expect("an example");
-        let (example, _) = example.split_once("# How clients are known").expect("sections");
+        let (example, _) = example.split_once("# What tenants show each other").expect("sections");
         let assignments = without_marks(example);
         assert_eq!(assignments.len(), QUOTA.len(), "every key is there");
         let configuration = assemble(Sources { assignments, ..Sources::default() })
@@ -451,6 +499,12 @@ mod tests {
             configuration.broker.durability_rules.push(DurabilityRule { filter, level });
         }
         configuration.broker.quotas.extend(QuotaDraft::example().finish());
+        for below in [None, TopicName::new("x/y").ok()] {
+            let filter = TopicFilter::new("public/#").expect("a filter");
+            let mut rule = TenantExport::new("one", filter, "t, \"2\"");
+            rule.below = below;
+            configuration.broker.tenants.exports.push(rule);
+        }
         configuration.broker.listeners.push(ListenerConfig::new(
             "one",
             "127.0.0.1:7".parse::<Endpoint>().expect("an address"),
@@ -531,6 +585,16 @@ mod tests {
         assert_eq!(
             problems("[[durability]]\n"),
             ["dunlin.toml:1: a rule [[durability]] without a `filter` and a `level`"]
+        );
+        assert_eq!(
+            problems("[tenants]\n[tenants.exports]\nfrom = 'a'\n"),
+            [
+                "dunlin.toml:2: a rule has double brackets, [[tenants.exports]], since there may be several"
+            ]
+        );
+        assert_eq!(
+            problems("[[tenants.exports]]\n"),
+            ["dunlin.toml:1: a rule [[tenants.exports]] without a `from`, a `filter` and a `to`"]
         );
         assert_eq!(
             problems("[limits.overflow]\nx = 1\n"),

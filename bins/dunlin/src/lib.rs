@@ -36,12 +36,14 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use dunlin_broker::audit::TARGET as AUDIT_TARGET;
+
 use crate::args::{Arguments, Command, HELP};
 use crate::authentication::Authentication;
 use crate::ban::BanCommand;
 use crate::configuration::{Backend, Configuration};
 use crate::failure::Failure;
-use crate::problem::{Origin, Problem};
+use crate::problem::Problem;
 use crate::sources::{Loaded, load};
 use crate::telemetry::LogHandle;
 
@@ -80,8 +82,18 @@ fn dunlin() -> Result<(), Failure> {
         }
         Command::Store(command) => {
             let loaded = load(&arguments)?;
-            let _ = log_to(&loaded.assembled.configuration)?;
-            command.run(&loaded.assembled.configuration.data_dir)
+            let Configuration { data_dir, audit, .. } = &loaded.assembled.configuration;
+            let log = log_to(&loaded.assembled.configuration)?;
+            command.run(data_dir)?;
+            if let (Some(to), Some(_)) = (command.copies_to(), &audit.file) {
+                // The broker that runs on the folder does not know of it.
+                tracing::info!(
+                    target: AUDIT_TARGET, event = "store_backup", from = %data_dir.display(),
+                    to = %to.display(), "the store was copied"
+                );
+            }
+            log.finish();
+            Ok(())
         }
         Command::Version => print(concat!("dunlin ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Config if arguments.defaults => print(&file::write(&Configuration::default())),
@@ -100,15 +112,25 @@ fn dunlin() -> Result<(), Failure> {
             for Problem { origin, message } in &loaded.warnings {
                 tracing::warn!(event = "environment_ignored", variable = %origin, "{message}");
             }
+            let has_audit_file = loaded.assembled.configuration.audit.file.is_some();
             let start = run::Start {
                 assembled: loaded.assembled,
                 arguments,
-                log,
+                log: log.clone(),
                 salvage,
                 #[cfg(unix)]
                 inherited,
             };
-            run::run(start)
+            let ended = run::run(start);
+            // It is told on standard error in any case.
+            if let Err(failure) = ended.as_ref().map_err(ToString::to_string)
+                && has_audit_file
+            {
+                let reason = failure.trim_end();
+                tracing::error!(target: AUDIT_TARGET, event = "broker_failed", reason);
+            }
+            log.finish();
+            ended
         }
     }
 }
@@ -117,8 +139,7 @@ fn dunlin() -> Result<(), Failure> {
 fn log_to(configuration: &Configuration) -> Result<LogHandle, Failure> {
     telemetry::start(&configuration.log, &configuration.audit).map_err(|error| {
         let file = configuration.audit.file.as_deref().unwrap_or_else(|| Path::new(""));
-        let message = format!("{} cannot be opened: {error}", file.display());
-        Failure::Configuration(vec![Problem::new(Origin::Section("audit".to_owned()), message)])
+        telemetry::audit_failure(file, &error)
     })
 }
 

@@ -15,7 +15,7 @@ use dunlin_broker::config::{
     AcceptedVersions, AllowedOrigins, ClientCertificates, Durability, Endpoint, IpRange, Origin,
     Overflow, Protocol, StoreFull, SysPublish, TlsVersion, TopicFilter,
 };
-use dunlin_broker::{ForeignSessions, NoTenant, Qos, TenantRule};
+use dunlin_broker::{ForeignSessions, NoTenant, Qos, TenantRule, TopicName};
 
 use crate::authentication::AuthKind;
 use crate::configuration::Backend;
@@ -633,6 +633,23 @@ impl Notation<TopicFilter> for Filter {
 
     fn expected() -> String {
         "a topic filter such as \"telemetry/#\" or \"+/alarm\"".to_owned()
+    }
+}
+
+/// A Topic Name.
+pub(crate) struct Topic;
+
+impl Notation<TopicName> for Topic {
+    fn write(value: &TopicName) -> String {
+        serde_json::to_string(value.as_str()).unwrap_or_default()
+    }
+
+    fn read(text: &str) -> Option<TopicName> {
+        TopicName::new(text.to_owned()).ok()
+    }
+
+    fn expected() -> String {
+        "a topic without wildcards, such as \"shared/weather\"".to_owned()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use dunlin_broker::audit::ADMIN_TARGET;
 use dunlin_broker::config::{Applies, applies};
 use dunlin_broker::{
     AboveLimit, Broker, Clients, LimitExceeded, ListenerChange, ListenerConfig, ReloadReport,
@@ -10,12 +11,14 @@ use dunlin_broker::{
 };
 
 use crate::args::Arguments;
+use crate::audit_file::Opened;
+use crate::authentication::Authentication;
 use crate::configuration::Configuration;
 use crate::failure::Failure;
 use crate::rules;
 use crate::settings::{LISTENER, SECTIONS};
 use crate::sources::{self, Candidate, Loaded, Look};
-use crate::telemetry::LogHandle;
+use crate::telemetry::{self, LogHandle};
 
 /// Clients that one line names.
 const NAMED_MAX: usize = 20;
@@ -24,6 +27,7 @@ const NAMED_MAX: usize = 20;
 pub(crate) fn effect(setting: &str) -> Option<Applies> {
     match setting {
         "access.file"
+        | "audit.file"
         | "log.level"
         | "reload.watch"
         | "reload.watch_interval"
@@ -35,18 +39,18 @@ pub(crate) fn effect(setting: &str) -> Option<Applies> {
         | "store.ballast_bytes"
         | "log.format"
         | "runtime.worker_threads" => Some(Applies::Restart),
-        _ if ["auth.", "logins.", "audit."].iter().any(|section| setting.starts_with(section)) => {
-            Some(Applies::Restart)
+        _ if ["auth.", "logins."].iter().any(|section| setting.starts_with(section)) => {
+            Some(Applies::NewConnections)
         }
         _ => applies(setting),
     }
 }
 
 /// The configuration that the program runs with, and how it gets another one.
-#[derive(Debug)]
 pub(crate) struct Reloader {
     arguments: Arguments,
     present: Configuration,
+    authentication: Authentication,
     log: LogHandle,
     /// The file, and how it looked when it was taken.
     watched: Option<(PathBuf, Look)>,
@@ -55,12 +59,17 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    pub(crate) fn new(arguments: Arguments, present: Configuration, log: LogHandle) -> Self {
+    pub(crate) fn new(
+        arguments: Arguments,
+        present: Configuration,
+        authentication: Authentication,
+        log: LogHandle,
+    ) -> Self {
         let watched = sources::path(&arguments).map(|path| {
             let look = Look::at(&path);
             (path, look)
         });
-        Self { arguments, present, log, watched, changed: None }
+        Self { arguments, present, authentication, log, watched, changed: None }
     }
 
     pub(crate) const fn present(&self) -> &Configuration {
@@ -91,10 +100,23 @@ impl Reloader {
             None => sources::load(&self.arguments)?,
         };
         let wanted = loaded.assembled.configuration;
-        // They are not compared, but have to be good.
-        rules::read(&wanted)?;
-        let report = broker.plan(&wanted.broker).map_err(|error| refused(&error))?;
-        Ok(describe(&self.present, &wanted, &report))
+        let rules = rules::read(&wanted)?;
+        let authenticators = self.authentication.renewed(&wanted)?.authenticators();
+        let planned = broker.plan_with(&wanted.broker, &authenticators);
+        let report = planned.map_err(|error| refused(&error))?;
+        Ok(describe(&self.present, &wanted, &report, *broker.rules() != rules))
+    }
+
+    /// Goes on with the file of security events under its name, in case that somebody has moved it away.
+    pub(crate) fn reopen_audit_file(&self) {
+        let Some(path) = &self.present.audit.file else { return };
+        match Opened::at(path) {
+            Ok(opened) => self.log.reopen(opened),
+            Err(error) => tracing::error!(
+                event = "audit_not_reopened", file = %path.display(), %error,
+                "the file that was open is written on"
+            ),
+        }
     }
 
     /// Takes the configuration as it stands now. What it cannot take changes nothing.
@@ -105,41 +127,102 @@ impl Reloader {
         }
         let Loaded { assembled, .. } = sources::load(&self.arguments)?;
         let mut wanted = assembled.configuration;
+        // All that can fail comes first.
         let rules = rules::read(&wanted)?;
+        let authentication = self.authentication.renewed(&wanted)?;
+        let audit_file = self.other_audit_file(&wanted)?;
         let above =
             if wanted.reload.enforce_limits { AboveLimit::Enforce } else { AboveLimit::Keep };
-        broker.reload(wanted.broker.clone(), above).await.map_err(|error| refused(&error))?;
-        broker.set_rules(rules).await;
-        for (setting, _, _) in changed_settings(&self.present, &wanted) {
-            // The library has said so of its own.
-            if applies(&setting).is_some() {
-                continue;
-            }
-            if effect(&setting) == Some(Applies::Restart) {
-                tracing::warn!(
-                    event = "setting_needs_restart", %setting,
-                    "the setting cannot change while the broker runs: it takes effect at the next start"
-                );
-            } else {
-                tracing::info!(event = "setting_changed", %setting, "the setting has changed");
-            }
-        }
-        if self.present.auth != wanted.auth {
-            tracing::warn!(
-                event = "setting_needs_restart",
-                setting = "auth",
-                "the sections [auth.NAME] cannot change while the broker runs: they take effect at the next start"
+        let authenticators = authentication.authenticators();
+        let reloaded = broker.reload_with(wanted.broker.clone(), above, authenticators).await;
+        let report = reloaded.map_err(|error| refused(&error))?;
+        authentication.begin(&self.authentication);
+        self.authentication = authentication;
+        let other_rules = *broker.rules() != rules;
+        if other_rules {
+            let count = rules.rules().len();
+            broker.set_rules(rules).await;
+            tracing::info!(
+                target: ADMIN_TARGET, event = "rules_changed", rules = count,
+                "other rules are in force"
             );
         }
-        self.log.set_level(&wanted.log.level);
+        let settings = changed_settings(&self.present, &wanted);
+        let sections = changed_sections(&self.present, &wanted);
+        settings.iter().for_each(|(setting, _, _)| log_changed(setting));
+        for (section, change) in &sections {
+            tracing::info!(
+                event = "setting_changed", setting = %format_args!("auth.{section}"), change,
+                "the section holds for logins from now on"
+            );
+        }
+        self.log.change(&wanted.log, audit_file, wanted.audit.file.is_some());
         // What needs a restart stays as it was, so that the next reload names it again.
-        let Configuration { data_dir, store, runtime, log, auth, logins, audit, .. } =
-            self.present.clone();
+        let Configuration { data_dir, store, runtime, log, .. } = self.present.clone();
         wanted.broker.clone_from(&broker.config());
         wanted.log.format = log.format;
-        self.present = Configuration { data_dir, store, runtime, auth, logins, audit, ..wanted };
+        self.present = Configuration { data_dir, store, runtime, ..wanted };
+        tracing::info!(
+            target: ADMIN_TARGET, event = "reloaded", settings = settings.len(),
+            listeners = report.listeners.len(), auth_sections = sections.len(), rules = other_rules,
+            "the configuration is in use"
+        );
         Ok(())
     }
+
+    /// The file of security events, if it is to be another one than now.
+    fn other_audit_file(&self, wanted: &Configuration) -> Result<Option<Opened>, Failure> {
+        let Some(path) = &wanted.audit.file else { return Ok(None) };
+        if self.present.audit.file.as_ref() == Some(path) {
+            return Ok(None);
+        }
+        Opened::at(path).map(Some).map_err(|error| telemetry::audit_failure(path, &error))
+    }
+}
+
+/// Says that a setting of the program's own has changed; of the broker's the library has said so.
+fn log_changed(setting: &str) {
+    if applies(setting).is_some() {
+        return;
+    }
+    match effect(setting) {
+        Some(Applies::Restart) => tracing::warn!(
+            event = "setting_needs_restart", %setting,
+            "the setting cannot change while the broker runs: it takes effect at the next start"
+        ),
+        Some(Applies::NewConnections) => tracing::info!(
+            event = "setting_changed", %setting,
+            "the setting has changed: it holds for logins from now on"
+        ),
+        Some(Applies::Live) | None => {
+            tracing::info!(event = "setting_changed", %setting, "the setting has changed");
+        }
+    }
+}
+
+/// Each section `[auth.NAME]` that differs, with what became of it.
+fn changed_sections(
+    present: &Configuration,
+    wanted: &Configuration,
+) -> Vec<(String, &'static str)> {
+    let find = |all: &Configuration, name: &str| {
+        all.auth.iter().find(|section| section.name == name).cloned()
+    };
+    let gone = present.auth.iter().filter(|section| find(wanted, &section.name).is_none());
+    let gone = gone.map(|section| (section.name.clone(), "removed"));
+    let others = wanted.auth.iter().filter_map(|section| match find(present, &section.name) {
+        None => Some((section.name.clone(), "added")),
+        Some(old) if old != *section => Some((section.name.clone(), "changed")),
+        Some(_) => None,
+    });
+    let changed: Vec<_> = gone.chain(others).collect();
+    let names = |all: &Configuration| -> Vec<String> {
+        all.auth.iter().map(|section| section.name.clone()).collect()
+    };
+    if changed.is_empty() && names(present) != names(wanted) {
+        return names(wanted).into_iter().map(|name| (name, "in another order")).collect();
+    }
+    changed
 }
 
 fn refused(error: &ServerError) -> Failure {
@@ -159,28 +242,39 @@ fn changed_settings(
 }
 
 /// What a reload does, a line for each thing.
-fn describe(present: &Configuration, wanted: &Configuration, report: &ReloadReport) -> String {
+fn describe(
+    present: &Configuration,
+    wanted: &Configuration,
+    report: &ReloadReport,
+    other_rules: bool,
+) -> String {
     let mut out = String::new();
     for (setting, old, new) in changed_settings(present, wanted) {
         let _ = writeln!(out, "{setting}: {old} -> {new} ({})", words(effect(&setting)));
     }
-    let (old, new) = (&present.broker.durability_rules, &wanted.broker.durability_rules);
-    if old != new {
-        let _ = writeln!(
-            out,
-            "[[durability]]: {} rules -> {} rules ({})",
-            old.len(),
-            new.len(),
-            words(effect("durability"))
-        );
+    let (old, new) = (&present.broker, &wanted.broker);
+    let durability = (&old.durability_rules, &new.durability_rules);
+    let exports = (&old.tenants.exports, &new.tenants.exports);
+    for (name, differs, old, new) in [
+        ("durability", durability.0 != durability.1, durability.0.len(), durability.1.len()),
+        ("tenants.exports", exports.0 != exports.1, exports.0.len(), exports.1.len()),
+    ] {
+        if differs {
+            let effect = words(effect(name));
+            let _ = writeln!(out, "[[{name}]]: {old} rules -> {new} rules ({effect})");
+        }
     }
     let (old, new) = (&present.broker.quotas, &wanted.broker.quotas);
     if old != new {
         let effect = words(effect("quotas"));
         let _ = writeln!(out, "[[quotas]]: {} rules -> {} rules ({effect})", old.len(), new.len());
     }
-    if present.auth != wanted.auth {
-        let _ = writeln!(out, "[auth]: other sections ({})", words(effect("auth.")));
+    for (section, change) in changed_sections(present, wanted) {
+        let _ = writeln!(out, "[auth.{section}]: {change} ({})", words(effect("auth.")));
+    }
+    if other_rules {
+        let effect = words(effect("access.file"));
+        let _ = writeln!(out, "the rules of access.file: other ones ({effect})");
     }
     for changed in &report.listeners {
         let find = |configuration: &Configuration| {
@@ -287,12 +381,15 @@ mod tests {
     fn each_change_is_a_line_with_both_values() {
         let present = Configuration::default();
         let mut wanted = Configuration::default();
-        assert_eq!(describe(&present, &wanted, &ReloadReport::default()), "nothing would change\n");
+        assert_eq!(
+            describe(&present, &wanted, &ReloadReport::default(), false),
+            "nothing would change\n"
+        );
         wanted.log.level = "debug".to_owned();
         wanted.runtime.worker_threads = Some(3);
         wanted.broker.limits.receive_maximum = 7;
         assert_eq!(
-            describe(&present, &wanted, &ReloadReport::default()),
+            describe(&present, &wanted, &ReloadReport::default(), false),
             "log.level: \"info\" -> \"debug\" (at once)\n\
              runtime.worker_threads: \"auto\" -> 3 (needs a restart, and stays as it is until then)\n\
              limits.receive_maximum: 1000 -> 7 (for connections that begin afterwards)\n"

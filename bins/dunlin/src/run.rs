@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 use dunlin_broker::Inherited;
+use dunlin_broker::audit::ADMIN_TARGET;
 use dunlin_broker::config::{Endpoint, Protocol};
 use dunlin_broker::{BanList, Broker, ListenerConfig, Place, RuleSet, ServerError};
 use dunlin_store::{Store, StoreError};
@@ -94,13 +95,17 @@ async fn serve(
         .store(store)
         .rules(rules)
         .bans(bans)
+        .authenticators(authentication.authenticators())
+        .audit_events_lost(start.log.audit_events_lost())
         .store_niceness(COMMITTER_NICENESS);
     #[cfg(unix)]
     let builder = builder.inherited(start.inherited);
-    let started = authentication.install(builder).start().await;
-    let broker = started.map_err(|error| start_failure(&error))?;
+    authentication.begin(&Authentication::default());
+    let broker = builder.start().await.map_err(|error| start_failure(&error))?;
     let listeners = broker.listeners();
-    tracing::info!(event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?listeners);
+    tracing::info!(
+        target: ADMIN_TARGET, event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?listeners
+    );
     // A reader of the lines that has gone away is no reason to stop.
     let _ = announce(&mut io::stdout().lock(), &configuration, &listeners, default_listeners);
     let mut control = Control::open(&configuration);
@@ -110,7 +115,7 @@ async fn serve(
         Backend::Disk => Some(BanFile::new(&configuration.data_dir)),
         Backend::Memory => None,
     };
-    let mut reloader = Reloader::new(start.arguments, configuration, start.log);
+    let mut reloader = Reloader::new(start.arguments, configuration, authentication, start.log);
     loop {
         let ReloadConfig { watch, watch_interval, .. } = reloader.present().reload;
         tokio::select! {
@@ -123,7 +128,10 @@ async fn serve(
                     }
                     return stop(broker, name, signals).await;
                 }
-                Signal::Reload => reload(&mut reloader, &broker).await,
+                Signal::Reload => {
+                    reloader.reopen_audit_file();
+                    reload(&mut reloader, &broker).await;
+                }
             },
             // Only its store can end it before it is told to: what cannot be kept may not be acknowledged.
             () = broker.closed() => {
@@ -159,7 +167,6 @@ async fn reload(reloader: &mut Reloader, broker: &Broker) {
     let before = broker.listeners();
     match reloader.reload(broker).await {
         Ok(()) => {
-            tracing::info!(event = "reloaded", "the configuration is in use");
             let mut out = io::stdout().lock();
             for listener in broker.listeners().iter().filter(|each| !before.contains(each)) {
                 let _ = listening(&mut out, reloader.present(), listener);
@@ -168,7 +175,9 @@ async fn reload(reloader: &mut Reloader, broker: &Broker) {
         }
         Err(failure) => {
             for problem in failure.to_string().lines() {
-                tracing::error!(event = "reload_refused", "{problem}: nothing has changed");
+                tracing::error!(
+                    target: ADMIN_TARGET, event = "reload_refused", "{problem}: nothing has changed"
+                );
             }
         }
     }
@@ -260,7 +269,7 @@ impl Control {
 /// Takes leave of the clients. Whoever signals again does not want to wait for that.
 async fn stop(broker: Broker, signal: &str, mut signals: Signals) -> Result<(), Failure> {
     tell_manager(&State::Stopping);
-    tracing::info!(event = "broker_stopping", signal);
+    tracing::info!(target: ADMIN_TARGET, event = "broker_stopping", signal);
     let began = Instant::now();
     let again = async {
         loop {
@@ -272,7 +281,8 @@ async fn stop(broker: Broker, signal: &str, mut signals: Signals) -> Result<(), 
     tokio::select! {
         stopped = broker.shutdown() => {
             stopped.map_err(|error| Failure::Run(format!("the store was not closed in order: {error}")))?;
-            tracing::info!(event = "broker_stopped", millis = began.elapsed().as_millis());
+            let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(target: ADMIN_TARGET, event = "broker_stopped", millis);
             Ok(())
         }
         signal = again => Err(Failure::Run(format!("stopped at once by a second {signal}"))),

@@ -6,11 +6,11 @@
 use dunlin_broker::ListenerConfig;
 
 use crate::authentication::{AuthKind, AuthSettings};
-use crate::configuration::{Configuration, RuleDraft};
+use crate::configuration::{Configuration, ExportDraft, RuleDraft};
 use crate::notation::{
     Address, Count, FilePath, Files, Filter, Folder, FreeText, Hidden, KeepAlive, Level, NameList,
     Needed, Notation, OrAll, OrAuto, OrNone, Origins, Permissions, QosDigit, Ranges,
-    ServiceAddress, Size, Switch, TenantRules, Time, VersionList, Word,
+    ServiceAddress, Size, Switch, TenantRules, Time, Topic, VersionList, Word,
 };
 use crate::quota::{PerTime, QuotaDraft, Somebody};
 
@@ -84,7 +84,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "audit",
-        about: " The log of security events: docs/AUTHENTICATION.md.\n",
+        about: " The log of security and administrative events: docs/AUDIT.md.\n",
         settings: AUDIT,
     },
     Section {
@@ -195,6 +195,22 @@ pub(crate) const QUOTA: &[Setting<QuotaDraft>] = settings! { |draft: QuotaDraft|
     session_expiry_max: OrNone<Time> = draft.rule.quotas.session_expiry_max,
 };
 
+/// What a rule `[[tenants.exports]]` holds.
+pub(crate) const EXPORT: &[Setting<ExportDraft>] = settings! { |rule: ExportDraft| rule;
+    /// The tenant whose clients publish.
+    from: Needed<FreeText>,
+    /// The topics that cross. Those that begin with $ never do.
+    filter: Needed<Filter>,
+    /// The tenant whose clients get them too. Of several rules from one tenant to another, the first that matches counts.
+    to: Needed<FreeText>,
+    /// Where they stand there: with "shared/weather" the topic public/wind is shared/weather/public/wind. "none": by their own
+    /// names.
+    below: OrNone<Topic>,
+};
+
+/// What such a rule may leave out.
+pub(crate) const EXPORT_OPTIONAL: &str = "below";
+
 const LOG: &[Setting<Configuration>] = settings! { |all: Configuration| all.log;
     /// "error", "warn", "info", "debug", "trace" or "off"; by module: "info,dunlin_broker=debug".
     level: Level,
@@ -239,7 +255,8 @@ const LOGINS: &[Setting<Configuration>] = settings! { |all: Configuration| all.l
 };
 
 const AUDIT: &[Setting<Configuration>] = settings! { |all: Configuration| all.audit;
-    /// The file to which security events are appended as lines of JSON. "none": they stand in the log.
+    /// The file to which security and administrative events are appended as lines of JSON, opened anew at SIGHUP. "none": they
+    /// stand in the log only.
     file: OrNone<Folder>,
 };
 
@@ -652,6 +669,9 @@ pub(crate) const LISTENER: &[Setting<ListenerConfig>] = settings! { |listener: L
     /// Lets clients in without credentials. Left out: true on 127.0.0.0/8, ::1 and Unix sockets while nobody is asked who clients
     /// are. Elsewhere it must be said, or somebody be asked: nobody could come in otherwise.
     allow_anonymous: Switch,
+    /// Keeps the sessions of this listener's anonymous clients from those of listeners with another anonymous user. "none":
+    /// they are open to the anonymous clients of all listeners that name none.
+    anonymous_user: OrNone<FreeText>,
     /// The sections [auth.NAME] that are asked who a client is, in this order. "all": each, in the order in which they stand.
     authentication: OrAll<NameList>,
     /// The MQTT versions served.
@@ -764,7 +784,9 @@ mod tests {
     fn every_field_of_the_library_is_a_setting() {
         assert_eq!(keys(LIMITS), fields(&Limits::default()));
         assert_eq!(keys(SYS), fields(&SysConfig::default()));
-        assert_eq!(keys(TENANTS), fields(&TenantsConfig::default()));
+        let mut tenants = fields(&TenantsConfig::default());
+        assert!(tenants.remove("exports"), "they are tables of their own");
+        assert_eq!(keys(TENANTS), tenants);
         assert_eq!(keys(BANS), fields(&BansConfig::default()));
         let mut listener = fields(&ListenerConfig::default());
         assert!(listener.remove("name"), "the name is the section's");
@@ -819,8 +841,12 @@ mod tests {
             };
             (setting.key, "quotas".to_owned(), setting.about, default)
         });
-        for (key, path, about, default) in global.chain(local).chain(auth).chain(rule).chain(quota)
-        {
+        let export = EXPORT.iter().map(|setting| {
+            let default = if setting.key == EXPORT_OPTIONAL { "\"none\"" } else { "" };
+            (setting.key, "tenants.exports".to_owned(), setting.about, default.to_owned())
+        });
+        let all = global.chain(local).chain(auth).chain(rule).chain(quota).chain(export);
+        for (key, path, about, default) in all {
             let about = about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             let default = match key {
                 "kind" => "(the name)".to_owned(),

@@ -5,22 +5,25 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use dunlin_auth::AUDIT_TARGET;
+use dunlin_broker::audit::{ADMIN_TARGET, TARGET as AUDIT_TARGET};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{Filtered, LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Registry, reload};
+use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::audit_file::AuditFile;
+use crate::audit_file::{AuditFile, Opened};
+use crate::failure::Failure;
+use crate::problem::{Origin, Problem};
 
 /// What is logged, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -63,25 +66,71 @@ pub(crate) struct AuditConfig {
     pub(crate) file: Option<PathBuf>,
 }
 
-/// The hold on the log by which its level can be changed.
-#[derive(Clone, Debug)]
+/// Why there can be no file of security events there.
+pub(crate) fn audit_failure(path: &Path, error: &io::Error) -> Failure {
+    let message = format!("{} cannot be opened: {error}", path.display());
+    Failure::Configuration(vec![Problem::new(Origin::Section("audit".to_owned()), message)])
+}
+
+/// What of the log goes where.
+type Switch = reload::Handle<Targets, Registry>;
+/// What is between the log and the file of security events.
+type Rest = Layered<
+    Filtered<Box<dyn Layer<Registry> + Send + Sync>, reload::Layer<Targets, Registry>, Registry>,
+    Registry,
+>;
+
+/// The hold on the log, by which it can be changed.
+#[derive(Clone)]
 pub(crate) struct LogHandle {
-    filter: reload::Handle<Targets, Registry>,
-    /// Whether security events have a file of their own and stay out of the log.
-    audit_apart: bool,
+    filter: Switch,
+    audit_filter: reload::Handle<Targets, Rest>,
+    audit: AuditFile,
 }
 
 impl LogHandle {
-    /// Logs at this level from now on; one that means nothing changes nothing.
-    pub(crate) fn set_level(&self, level: &str) {
-        if let Some(mut filter) = filter(level) {
-            if self.audit_apart {
-                filter = filter.with_target(AUDIT_TARGET, LevelFilter::OFF);
-            }
-            // It fails only when the log is gone.
-            let _ = self.filter.reload(filter);
+    /// Logs as this says from now on, with security events apart or not, and in another file if there is one. A level that means
+    /// nothing changes nothing.
+    pub(crate) fn change(&self, log: &LogConfig, other_file: Option<Opened>, apart: bool) {
+        if let Some(opened) = other_file {
+            self.audit.use_file(opened);
+        }
+        // They fail only when the log is gone.
+        let _ = self.audit_filter.reload(audit_filter(apart));
+        if let Some(filter) = filter(&log.level) {
+            let _ = self.filter.reload(log_filter(filter, apart));
         }
     }
+
+    /// Goes on with this file of security events, in the place of one that was moved away.
+    pub(crate) fn reopen(&self, opened: Opened) {
+        self.audit.use_file(opened);
+    }
+
+    /// Security events lost since the start, as they are counted.
+    pub(crate) fn audit_events_lost(&self) -> Arc<AtomicU64> {
+        self.audit.lost()
+    }
+
+    /// Waits until the security events so far are written.
+    pub(crate) fn finish(&self) {
+        self.audit.finish();
+    }
+}
+
+/// What stands in the log: all but security events, if those have a file. Administrative ones stand in both.
+fn log_filter(filter: Targets, audit_apart: bool) -> Targets {
+    if !audit_apart {
+        return filter;
+    }
+    let level = filter.default_level().unwrap_or(LevelFilter::OFF);
+    filter.with_target(AUDIT_TARGET, LevelFilter::OFF).with_target(ADMIN_TARGET, level)
+}
+
+/// What stands in the file of security events.
+fn audit_filter(is_there: bool) -> Targets {
+    Targets::new()
+        .with_target(AUDIT_TARGET, if is_there { LevelFilter::INFO } else { LevelFilter::OFF })
 }
 
 /// Begins to log. The second call of a process does nothing.
@@ -90,24 +139,22 @@ impl LogHandle {
 ///
 /// What the system says when the file of security events cannot be opened.
 pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<LogHandle> {
-    let mut filter =
-        filter(&config.level).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
-    let audit = match &audit.file {
-        Some(path) => {
-            filter = filter.with_target(AUDIT_TARGET, LevelFilter::OFF);
-            let layer = tracing_subscriber::fmt::layer()
-                .with_writer(AuditFile::open(path)?)
-                .json()
-                .flatten_event(true)
-                .with_target(false)
-                .with_current_span(false)
-                .with_span_list(false);
-            Some(layer.with_filter(Targets::new().with_target(AUDIT_TARGET, Level::INFO)))
-        }
-        None => None,
-    };
-    let audit_apart = audit.is_some();
-    let (filter, handle) = reload::Layer::new(filter);
+    let filter = filter(&config.level).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
+    let opened = audit.file.as_deref().map(Opened::at).transpose()?;
+    let apart = opened.is_some();
+    let file = AuditFile::start()?;
+    if let Some(opened) = opened {
+        file.use_file(opened);
+    }
+    let audit_layer = tracing_subscriber::fmt::layer()
+        .with_writer(file.clone())
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_current_span(false)
+        .with_span_list(false);
+    let (audit_switch, audit_filter) = reload::Layer::new(audit_filter(apart));
+    let (filter, handle) = reload::Layer::new(log_filter(filter, apart));
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = match config.format {
         Format::Text => layer.with_ansi(io::stderr().is_terminal()).event_format(Lines).boxed(),
@@ -115,8 +162,9 @@ pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<LogHa
             layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
     };
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).with(audit).try_init();
-    Ok(LogHandle { filter: handle, audit_apart })
+    let log = tracing_subscriber::registry().with(layer.with_filter(filter));
+    let _ = log.with(audit_layer.with_filter(audit_switch)).try_init();
+    Ok(LogHandle { filter: handle, audit_filter, audit: file })
 }
 
 /// `2026-11-20T05:43:00.123456Z  INFO connection_end: connection ended client_id=a reason=keep_alive_timeout`.

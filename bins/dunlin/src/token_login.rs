@@ -74,6 +74,17 @@ pub(crate) fn open(settings: &JwtSettings) -> Result<Arc<JwtAuthenticator>, Stri
     Ok(Arc::new(JwtAuthenticator::new(config, fixed, remote)))
 }
 
+/// The files that a section reads beside keys that are fetched; none if it fetches none, so that nothing is lost by opening it
+/// anew.
+pub(crate) fn files_beside_keys(settings: &JwtSettings) -> Option<Vec<PathBuf>> {
+    settings.jwks_url.as_ref()?;
+    let keys = settings.key_files.iter().map(|named| {
+        let path = named.split_once('=').map_or(named.as_str(), |(_, path)| path);
+        PathBuf::from(path)
+    });
+    Some(keys.chain(settings.jwks_ca_file.clone()).collect())
+}
+
 fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, String> {
     let parse = |name: &String| {
         let known = || Algorithm::ALL.map(Algorithm::name).join(", ");

@@ -313,6 +313,54 @@ fn slips_in_what_is_kept_name_the_choices() {
 }
 
 #[test]
+fn what_tenants_show_each_other_keeps_its_order_and_says_what_it_lacks() {
+    let config = assembled(sources(&[
+        ("tenants.exports.1.from", "weather"),
+        ("tenants.exports.1.filter", "public/#"),
+        ("tenants.exports.1.to", "acme"),
+        ("tenants.exports.1.below", "shared/weather"),
+        ("tenants.exports.2.to", "weather"),
+        ("tenants.exports.2.filter", "a"),
+        ("tenants.exports.2.from", "acme"),
+    ]));
+    let filter = |text: &'static str| TopicFilter::new(text).expect("a filter");
+    let mut first = TenantExport::new("weather", filter("public/#"), "acme");
+    first.below = TopicName::new("shared/weather").ok();
+    let second = TenantExport::new("acme", filter("a"), "weather");
+    assert_eq!(config.broker.tenants.exports, [first, second]);
+
+    refused(
+        sources(&[
+            ("tenants.exports", "acme"),
+            ("tenants.exports.1.from", "acme"),
+            ("tenants.exports.1.filtre", "a"),
+            ("tenants.exports.2.from", "acme"),
+            ("tenants.exports.2.to", "other"),
+            ("tenants.exports.2.filter", "a"),
+            ("tenants.exports.2.below", "a/+"),
+        ]),
+        &[
+            "dunlin.toml:1: rules are tables, [[tenants.exports]] each",
+            "dunlin.toml:3: unknown key `tenants.exports.filtre`: did you mean `filter`?",
+            "dunlin.toml:2: a rule [[tenants.exports]] without a `filter`",
+            "dunlin.toml:2: a rule [[tenants.exports]] without a `to`",
+            "dunlin.toml:7: `tenants.exports.below` must be a topic without wildcards, such as \"shared/weather\", or \"none\", \
+             not `a/+`",
+        ],
+    );
+    refused(
+        sources(&[
+            ("tenants.exports.1.from", "acme"),
+            ("tenants.exports.1.filter", "$SYS/#"),
+            ("tenants.exports.1.to", "other"),
+        ]),
+        &[
+            "dunlin.toml:2: `tenants.exports.1.filter` must not begin with $: such topics never leave their tenant",
+        ],
+    );
+}
+
+#[test]
 fn bad_addresses_of_listen() {
     for bad in ["1883", "127.0.0.1", "127.0.0.1:", ":1883", "127.0.0.1:99999", "::1:1883"] {
         let problems =

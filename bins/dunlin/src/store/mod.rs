@@ -91,14 +91,22 @@ impl StoreCommand {
 
 impl StoreCommand {
     /// Does it to the store in `folder`.
-    pub(crate) fn run(self, folder: &Path) -> Result<(), Failure> {
+    pub(crate) fn run(&self, folder: &Path) -> Result<(), Failure> {
         match self {
             Self::Check => tools::check(folder),
             Self::Repair => tools::repair(folder),
             Self::Stats => tools::stats(folder),
             Self::Export(file) => transfer::export_to(folder, file.as_deref()),
-            Self::Import(file) => transfer::import_from(folder, &file),
-            Self::Backup(to) => tools::backup(folder, &to),
+            Self::Import(file) => transfer::import_from(folder, file),
+            Self::Backup(to) => tools::backup(folder, to),
+        }
+    }
+
+    /// Where it copies the store to, if it does.
+    pub(crate) fn copies_to(&self) -> Option<&Path> {
+        match self {
+            Self::Backup(to) => Some(to),
+            Self::Check | Self::Repair | Self::Stats | Self::Export(_) | Self::Import(_) => None,
         }
     }
 }

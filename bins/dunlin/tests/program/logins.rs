@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use crate::support::{Folder, Running, dunlin, output, refused};
-use crate::user::{connects, succeeds};
+use crate::user::{connects, login, succeeds};
 
 /// Of the user `alice`, until 2100.
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
@@ -46,6 +46,66 @@ fn a_token_is_taken_by_a_secret_that_is_shown_to_nobody() {
     fs::write(&config, format!("[auth.jwt]\nsecret = \"{SECRET}\"\n")).unwrap();
     let shown = succeeds(&output(&["config", "--config", &config]));
     assert!(shown.contains("secret = \"(redacted)\"\n") && !shown.contains(SECRET), "{shown}");
+}
+
+#[test]
+fn other_sections_hold_for_who_logs_in_next_and_nobody_else() {
+    let folder = Folder::new();
+    let file = |name: &str, user: &str, password: &str| {
+        let (users, secret) = (folder.at(name), folder.at("password"));
+        fs::write(&secret, password).unwrap();
+        succeeds(&output(&["user", "add", user, "--file", &users, "--password-file", &secret]));
+        users
+    };
+    let (first, second) = (file("first", "alice", "one"), file("second", "bob", "two"));
+    let (config, data) = (folder.at("dunlin.toml"), folder.at("data"));
+    let listener = "[listeners.lan]\naddress = '127.0.0.1:0'\n";
+    let one = format!("[auth.file]\npath = {first:?}\n{listener}");
+    fs::write(&config, &one).unwrap();
+    let arguments = ["--config", &config, "--data-dir", &data];
+    let mut running = Running::start(&mut dunlin(&arguments));
+    let address = running.address;
+    let codes = || [("alice", "one"), ("bob", "two")].map(|(user, is)| connects(address, user, is));
+    let (mut alice, code) = login(address, "stays", "alice", "one");
+    assert_eq!(code, 0);
+    let pings = |client: &mut std::net::TcpStream| {
+        client.write_all(&[0xC0, 0]).unwrap();
+        let mut answer = [0; 2];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [0xD0, 0]);
+    };
+
+    let both = format!(
+        "[auth.second]\nkind = 'file'\npath = {second:?}\n[auth.file]\npath = {second:?}\n[logins]\n\
+         user_failures_max = 3\n{listener}"
+    );
+    fs::write(&config, &both).unwrap();
+    let said = succeeds(&output(&["check", "--diff", "--config", &config, "--data-dir", &data]));
+    let (_, said) = said.split_once("the running broker would:\n").unwrap();
+    assert_eq!(
+        said,
+        "logins.user_failures_max: 10 -> 3 (for connections that begin afterwards)\n\
+         [auth.second]: added (for connections that begin afterwards)\n\
+         [auth.file]: changed (for connections that begin afterwards)\n"
+    );
+    running.signal("HUP");
+    running.wait_for_log("reloaded");
+    assert_eq!(codes(), [4, 0]);
+    pings(&mut alice);
+
+    // What is wrong changes nothing, and says so.
+    fs::write(&config, format!("[auth.file]\npath = '{}'\n{listener}", folder.at("none"))).unwrap();
+    running.signal("HUP");
+    running.wait_for_log("reload_refused");
+    assert_eq!(codes(), [4, 0]);
+    fs::write(&config, listener).unwrap();
+    running.signal("HUP");
+    running.wait_for_log("reloaded");
+    // Nobody is asked any more, and what a client says of itself does not matter.
+    assert_eq!(codes(), [0, 0]);
+    running.signal("TERM");
+    let (code, _, log) = running.end();
+    assert_eq!(code, Some(0), "{log}");
 }
 
 #[test]

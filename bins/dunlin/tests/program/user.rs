@@ -26,12 +26,23 @@ pub(crate) fn succeeds(output: &Output) -> String {
 
 /// The return code of an MQTT 3.1.1 CONNECT with this name and password.
 pub(crate) fn connects(address: SocketAddr, user: &str, password: &str) -> u8 {
+    login(address, "s", user, password).1
+}
+
+/// The same with the connection, for a client with this identifier.
+pub(crate) fn login(
+    address: SocketAddr,
+    client_id: &str,
+    user: &str,
+    password: &str,
+) -> (TcpStream, u8) {
     let text = |text: &str| {
         let length = u16::try_from(text.len()).unwrap().to_be_bytes();
         [&length[..], text.as_bytes()].concat()
     };
     let body =
-        [text("MQTT"), vec![4, 0b1100_0010, 0, 0], text("s"), text(user), text(password)].concat();
+        [text("MQTT"), vec![4, 0b1100_0010, 0, 0], text(client_id), text(user), text(password)]
+            .concat();
     let low = u8::try_from(body.len() % 128).unwrap();
     let length = match u8::try_from(body.len() / 128).unwrap() {
         0 => vec![low],
@@ -43,7 +54,7 @@ pub(crate) fn connects(address: SocketAddr, user: &str, password: &str) -> u8 {
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer[..3], [0x20, 2, 0]);
-    answer[3]
+    (stream, answer[3])
 }
 
 #[test]
@@ -116,7 +127,7 @@ fn users_are_made_listed_changed_and_taken_out_and_come_in() {
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("users_reloaded") && !log.contains("login_refused"), "{log}");
     let audit = fs::read_to_string(folder.at("audit")).unwrap();
-    let first = audit.lines().next().unwrap();
+    let first = audit.lines().nth(1).unwrap();
     assert!(first.contains(r#""event":"login""#) && first.contains(r#""user":"alice""#), "{first}");
     assert!(audit.contains(r#""event":"login_refused""#), "{audit}");
     for secret in ["secret", "third", "argon2"] {
