@@ -106,16 +106,17 @@ async fn serve(
     tracing::info!(
         target: ADMIN_TARGET, event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?listeners
     );
+    // Before anybody can know that it listens, so that no change of the file is taken for what it was at the start.
+    let mut reloader = Reloader::new(start.arguments, configuration, authentication, start.log);
     // A reader of the lines that has gone away is no reason to stop.
-    let _ = announce(&mut io::stdout().lock(), &configuration, &listeners, default_listeners);
-    let mut control = Control::open(&configuration);
+    let _ = announce(&mut io::stdout().lock(), reloader.present(), &listeners, default_listeners);
+    let mut control = Control::open(reloader.present());
     tell_manager(&State::Ready);
     keep_watchdog();
-    let mut ban_file = match configuration.store.backend {
-        Backend::Disk => Some(BanFile::new(&configuration.data_dir)),
+    let mut ban_file = match reloader.present().store.backend {
+        Backend::Disk => Some(BanFile::new(&reloader.present().data_dir)),
         Backend::Memory => None,
     };
-    let mut reloader = Reloader::new(start.arguments, configuration, authentication, start.log);
     loop {
         let ReloadConfig { watch, watch_interval, .. } = reloader.present().reload;
         tokio::select! {
