@@ -16,7 +16,9 @@ use crate::authentication::{AuthKind, AuthSection, AuthSettings, LoginsConfig, a
 use crate::notation::{Notation, Word};
 use crate::problem::{Origin, Problem};
 use crate::quota::QuotaDraft;
-use crate::settings::{AUTH, EXPORT, EXPORT_OPTIONAL, KINDS, LISTENER, QUOTA, RULE, SECTIONS, Setting};
+use crate::settings::{
+    AUTH, EXPORT, EXPORT_OPTIONAL, KINDS, LISTENER, QUOTA, RULE, SECTIONS, Setting,
+};
 use crate::telemetry;
 
 /// The port that MQTT clients try when they are told none.

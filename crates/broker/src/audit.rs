@@ -5,8 +5,6 @@
 //! which begins with the other, and are few: a program shows them in both places. None holds a password or Authentication
 //! Data.
 
-use std::fmt::Display;
-
 /// The target of security events.
 pub const TARGET: &str = "dunlin_audit";
 /// The target of administrative events.
@@ -17,47 +15,10 @@ pub const EVENTS: [(&str, &str); 9] = [
     ("access_refused", "a client may not do what it wanted to, by a rule"),
     ("client_without_rights", "the rules have no answer for a client, which may do nothing"),
     ("session_refused", "a client came with the Client Identifier of another identity's session"),
-    ("ban_added", "somebody may not connect for a while, or for good"),
-    ("ban_removed", "somebody may connect again"),
+    ("banned", "somebody may not connect for a while, or for good"),
+    ("ban_taken_back", "somebody may connect again"),
     ("listener_added", "a listener was opened by a reload"),
     ("listener_removed", "a listener was closed by a reload"),
     ("certificates_taken", "a listener shows other certificates from now on"),
     ("certificates_kept", "a listener's changed certificates are not good and were not taken"),
 ];
-
-/// Whom a ban is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum BanOf {
-    /// A range of addresses.
-    Address,
-    /// A user.
-    User,
-    /// A Client Identifier.
-    ClientId,
-}
-
-impl BanOf {
-    /// The word in events.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::User => "user",
-            Self::ClientId => "client_id",
-        }
-    }
-}
-
-/// Writes the event that somebody is banned: `whom` by the kind `of`, for `secs` seconds or for good, by whom and why.
-pub fn ban_added(of: BanOf, whom: &dyn Display, secs: Option<u64>, by: &str, reason: &str) {
-    tracing::warn!(
-        target: TARGET, event = "ban_added", of = of.name(), whom = %whom, secs, by, reason,
-        "banned"
-    );
-}
-
-/// Writes the event that a ban is over: because its time has passed, or because somebody took it away.
-pub fn ban_removed(of: BanOf, whom: &dyn Display, by: &str) {
-    tracing::info!(target: TARGET, event = "ban_removed", of = of.name(), whom = %whom, by, "not banned any more");
-}

@@ -11,6 +11,7 @@ use dunlin_access::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::audit::TARGET;
 use crate::config::BansConfig;
 use crate::core::Core;
 use crate::mailbox::Notice;
@@ -157,7 +158,7 @@ impl Core {
     fn ban_for(&self, target: BanTarget, time: Duration, reason: &str) {
         let UnixSeconds(now) = now();
         let secs = time.as_secs();
-        tracing::warn!(event = "banned", %target, secs, reason);
+        tracing::warn!(target: TARGET, event = "banned", %target, secs, reason);
         add(&self.counters.bans_made, 1);
         let until = Some(UnixSeconds(now.saturating_add(secs)));
         if let Err(full) = self.bans.add(Ban { target, until, reason: reason.into() }) {
@@ -182,7 +183,7 @@ impl Broker {
     pub fn ban(&self, ban: Ban) -> Result<Option<Ban>, BanListFull> {
         let Ban { target, reason, .. } = ban.clone();
         let before = self.core.bans.add(ban)?;
-        tracing::warn!(event = "banned", %target, %reason);
+        tracing::warn!(target: TARGET, event = "banned", %target, %reason);
         self.core.for_each_session(|mailbox| {
             let may_be_meant = match &target {
                 BanTarget::Address(_) => true,
@@ -201,7 +202,7 @@ impl Broker {
     pub fn unban(&self, target: &BanTarget) -> Option<Ban> {
         let removed = self.core.bans.remove(target);
         if removed.is_some() {
-            tracing::info!(event = "ban_taken_back", %target);
+            tracing::info!(target: TARGET, event = "ban_taken_back", %target);
         }
         removed
     }
