@@ -106,11 +106,12 @@ async fn serve(
     tracing::info!(
         target: ADMIN_TARGET, event = "broker_started", version = env!("CARGO_PKG_VERSION"), ?listeners
     );
-    // Before anybody can know that it listens, so that no change of the file is taken for what it was at the start.
+    // Before anybody can know that it listens: no change of the file is taken for what it was at the start, and whoever asks is
+    // answered.
     let mut reloader = Reloader::new(start.arguments, configuration, authentication, start.log);
+    let mut control = Control::open(reloader.present());
     // A reader of the lines that has gone away is no reason to stop.
     let _ = announce(&mut io::stdout().lock(), reloader.present(), &listeners, default_listeners);
-    let mut control = Control::open(reloader.present());
     tell_manager(&State::Ready);
     keep_watchdog();
     let mut ban_file = match reloader.present().store.backend {
