@@ -39,6 +39,19 @@ class Installation:
         for user, options in users.items():
             self.dunlin("user", "add", user, "--file", "users", *options, password=f"password of {user}")
 
+    def explained(self, *arguments):
+        """The answer of `dunlin acl explain`, and the rule with its line if there is one."""
+        done = subprocess.run(
+            [self.binary, "acl", "explain", "--acl", *arguments],
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            timeout=RUN_SECS,
+        )
+        lines = done.stdout.splitlines()
+        equal((done.returncode, done.stderr), (0 if lines[0].startswith("allowed: ") else 7, ""))
+        return lines[0], next((line for line in lines if line.startswith("rule: ")), None)
+
     def dunlin(self, *arguments, password=None):
         done = subprocess.run(
             [self.binary, *arguments], cwd=self.folder, text=True, capture_output=True, input=password, timeout=RUN_SECS
@@ -167,8 +180,26 @@ def back_office(checks, binary, folder):
         equal(received, [*expected, ("deep/read/meter", "the last", 2, False)])
         reader.close()
 
+    def every_answer_is_explained_with_its_line():
+        tenant = ["roles.toml", "--user", "testTenant", "--tenant", "testTenant", "--client", "c"]
+        role = ["--role", "BUBBLE_UP_READ_CONSUMER"]
+        rule = "rule: roles.toml:6: role BUBBLE_UP_READ_CONSUMER: allow subscribe {tenantId}/read/#"
+        equal(
+            installation.explained(*tenant, *role, "subscribe", "testTenant/read/#"),
+            ("allowed: subscribe testTenant/read/# at QoS 0: granted at QoS 0", rule),
+        )
+        equal(
+            installation.explained(*tenant, *role, "subscribe", "testTenant/#"),
+            ("refused: subscribe testTenant/# at QoS 0: the filter matches more than the rules allow", rule),
+        )
+        equal(
+            installation.explained(*tenant, *role, "publish", "testTenant/read/x"),
+            ("refused: publish testTenant/read/x at QoS 0: no rule allows it", None),
+        )
+
     with installation.running() as port:
         for check in (
+            every_answer_is_explained_with_its_line,
             a_role_gives_its_tenant_its_readings_and_nothing_else,
             readings_reach_their_tenant_only,
             commands_go_out_and_come_back,
@@ -235,8 +266,25 @@ def dissemination(checks, binary, folder):
         equal(client.publish("elsewhere", "x"), NOT_AUTHORIZED)
         client.close()
 
+    def every_answer_is_explained_with_its_line():
+        def explained(name, *question):
+            return installation.explained("rules.toml", "--user", name, "--client", "c", *question)
+
+        equal(
+            explained("oslo", "subscribe", "destinations/ocean/+/today"),
+            (
+                "allowed: subscribe destinations/ocean/+/today at QoS 0: granted at QoS 0",
+                "rule: rules.toml:14: role destination-ocean: allow subscribe destinations/ocean/#",
+            ),
+        )
+        equal(
+            explained("bern", "subscribe", "destinations/ocean/#"),
+            ("refused: subscribe destinations/ocean/# at QoS 0: no rule allows it", None),
+        )
+
     with installation.running() as port:
         for check in (
+            every_answer_is_explained_with_its_line,
             notices_reach_their_destinations_only,
             who_comes_later_learns_of_what_is_there,
             nobody_sees_another_s_destinations,
