@@ -468,6 +468,52 @@ async fn roles_and_placeholders_make_the_rights_of_a_client() {
     assert!(tenant.explain("c", &identity(&[]), question()).is_refused());
 }
 
+/// Takes what a client shows in an AUTH exchange for the one role that it has, whenever it shows it.
+#[derive(Debug)]
+struct OfRoles;
+
+impl Authenticator for OfRoles {
+    fn authenticate(&self, request: AuthRequest) -> BoxFuture<'_, Step> {
+        let mut identity = Identity::named("u");
+        identity.roles = vec![text(request.data.as_deref().unwrap_or_default())];
+        let decision = Decision::Accept { identity, data: None };
+        Box::pin(std::future::ready(Step { decision, request }))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// [MQTT-4.12.1-1] A newer proof may come with other roles: they count from then on, and what the old ones allowed is lost.
+async fn who_proves_itself_anew_has_the_rights_of_its_newer_roles() {
+    let rules = rules(|builder| {
+        let mut add = |role: &str, action, filter: &str| {
+            builder.allow(Holder::role(role), action, filter, Caps::default()).expect("a rule");
+        };
+        add("reader", Action::Subscribe, "a");
+        add("reader", Action::Subscribe, "b");
+        add("writer", Action::Subscribe, "b");
+        add("writer", Action::Publish, "b");
+    });
+    let server = Server::built(
+        |config| config.sys.interval = None,
+        |builder| builder.authenticator(Arc::new(OfRoles)).rules(rules),
+    )
+    .await;
+    let mut client = server.connect(connect(Version::V5, "c").method("ROLE", "reader")).await;
+    client.subscribe("a", QOS1).await;
+    client.subscribe("b", QOS1).await;
+    client.send(publish("b", "too early").qos(QOS1).id_if_needed(1)).await;
+    client.expect(puback(1).code(ReasonCode::NotAuthorized)).await;
+
+    client.send(auth(ReasonCode::ReAuthenticate, "ROLE", "writer")).await;
+    client.expect(Auth { data: None, ..auth(ReasonCode::Success, "ROLE", "") }).await;
+    client.publish(publish("b", "now")).await;
+    assert_eq!(client.take_messages(1).await, ["now"]);
+    assert_eq!(server.metrics().subscriptions_removed, 1);
+    assert_eq!(server.metrics().subscriptions, 1);
+    client.send(subscribe(3, &[("a", QOS0)])).await;
+    client.expect(suback(3, &[ReasonCode::NotAuthorized])).await;
+}
+
 /// Takes a client's Password for its tenant.
 #[derive(Debug)]
 struct OfTenants;
