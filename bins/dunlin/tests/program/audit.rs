@@ -1,10 +1,11 @@
 //! The file of security and administrative events, line by line.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use crate::support::{Folder, Running, dunlin, output};
-use crate::user::{connects, succeeds};
+use crate::user::{connects, login, succeeds};
 
 /// Makes a file of users with one user, whose password is `secret`.
 fn users(folder: &Folder) -> String {
@@ -135,6 +136,47 @@ fn each_event_is_one_line_and_a_moved_file_is_opened_anew() {
     );
     // Administrative events stand in the log too, the others do not.
     assert!(log.contains("users_not_reloaded") && !log.contains("login"), "{log}");
+}
+
+#[test]
+fn what_is_not_allowed_is_a_line_that_says_who_what_and_which_rule() {
+    let folder = Folder::new();
+    let (users, audit, config) = (users(&folder), folder.at("audit"), folder.at("dunlin.toml"));
+    let acl = folder.at("acl.toml");
+    fs::write(
+        &acl,
+        "[authenticated]\npublish = [\"#\"]\n[users.alice]\ndeny_publish = [\"{username}/b\"]\n",
+    )
+    .unwrap();
+    let text = format!(
+        "[auth.file]\npath = {users:?}\n[audit]\nfile = {audit:?}\n\
+         [access]\nfile = {acl:?}\n[listeners.lan]\naddress = '127.0.0.1:0'\n"
+    );
+    fs::write(&config, &text).unwrap();
+    let running = Running::start(&mut dunlin(&["--config", &config]));
+    let (mut stream, code) = login(running.address, "s", "alice", "secret");
+    assert_eq!(code, 0);
+    // PUBLISH with QoS 0 to alice/b, and SUBSCRIBE to a.
+    stream.write_all(b"\x30\x0a\x00\x07alice/bx").unwrap();
+    stream.write_all(b"\x82\x06\x00\x01\x00\x01a\x00").unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"\x90\x03\x00\x01\x80");
+    running.signal("TERM");
+    let (code, _, log) = running.end();
+    assert_eq!(code, Some(0), "{log}");
+    let refused: Vec<String> =
+        lines(&audit).into_iter().filter(|line| line.contains("access_refused")).collect();
+    let line = |rest: String| {
+        format!(
+            r#""level":"WARN","message":"not allowed","event":"access_refused","tenant":"default","user":"alice","client_id":"s",{rest},"left_out":0}}"#
+        )
+    };
+    let denied = format!(
+        r#""action":"publish","topic":"alice/b","reason":"a rule denies it","rule":"{acl}:4: user alice: deny publish {{username}}/b""#
+    );
+    let not_allowed = r#""action":"subscribe","topic":"a","reason":"no rule allows it""#.to_owned();
+    assert_eq!(refused, [line(denied), line(not_allowed)]);
 }
 
 #[test]
