@@ -33,7 +33,7 @@ impl Default for HttpSettings {
             url: None,
             authorization: None,
             ca_file: None,
-            timeout: http.timeout,
+            timeout: CalloutConfig::TIMEOUT,
             answer_bytes_max: http.answer_bytes_max,
             idle_connections_max: http.idle_connections_max,
             // As [`CalloutConfig::new`] has it.

@@ -42,12 +42,16 @@ pub struct CalloutConfig {
 }
 
 impl CalloutConfig {
-    /// This service, 64 questions at once, and nobody comes in while it fails.
+    /// How long an answer may take by default: well within what the broker gives all authenticators together by default, or
+    /// what is set for a failure could not come into effect.
+    pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// This service, 2 s for an answer, 64 questions at once, and nobody comes in while it fails.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {
             url,
-            http: HttpConfig::default(),
+            http: HttpConfig { timeout: Self::TIMEOUT, ..HttpConfig::default() },
             questions_max: 64,
             waiting_max: 1_024,
             on_failure: OnFailure::Refuse,
