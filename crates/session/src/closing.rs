@@ -18,7 +18,7 @@ impl Connection {
     /// ends.
     // [MQTT-4.13.1-1] [MQTT-4.13.2-1] [MQTT-4.8.0-1 @3.1.1]
     pub fn violated(&mut self, violation: Violation, now: Instant, out: &mut Outputs<'_>) {
-        let peer = self.peer.or_else(|| peer_of(&violation));
+        let peer = self.peer().copied().or_else(|| peer_of(&violation));
         let told = match (&self.state, peer) {
             (State::Open(open), _) => farewell(Reason::of(&violation), &open.peer),
             (State::Closed { .. }, _) | (_, None) => None,
@@ -35,11 +35,11 @@ impl Connection {
         let code = cause.reason_code();
         let reason =
             Reason { code, words: None, server_reference: cause.server_reference().cloned() };
-        let (told, end) = match (&self.state, self.peer) {
+        let (told, end) = match (&self.state, self.peer()) {
             (State::Open(open), _) => (farewell(reason, &open.peer), End::Closed(code)),
             (State::Closed { .. }, _) | (_, None) => (None, End::Refused(code)),
             // [MQTT-3.14.0-1] Before CONNACK there is no DISCONNECT.
-            (_, Some(peer)) => (refusal(reason, &peer), End::Refused(code)),
+            (_, Some(peer)) => (refusal(reason, peer), End::Refused(code)),
         };
         send(told, out);
         self.end(end, now, out);
@@ -47,20 +47,21 @@ impl Connection {
 
     /// Ends the connection: the Will goes out or waits, and the session can be taken.
     pub(crate) fn end(&mut self, end: End, now: Instant, out: &mut Outputs<'_>) {
-        let session = match mem::replace(&mut self.state, State::Closed { session: None }) {
+        let peer = self.peer().copied();
+        let session = match mem::replace(&mut self.state, State::Closed { session: None, peer }) {
             State::Open(open) => {
                 let mut session = open.session;
                 session.keep_unanswered(open.requests.into_given_out());
                 session.detach(now, out);
                 Some(session)
             }
-            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => None,
+            State::AwaitConnect(_) | State::Authenticating(_) | State::Attaching(_) => None,
             closed @ State::Closed { .. } => {
                 self.state = closed;
                 return;
             }
         };
-        self.state = State::Closed { session };
+        self.state = State::Closed { session, peer };
         out.push(Output::Close(end));
     }
 }

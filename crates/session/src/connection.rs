@@ -23,10 +23,6 @@ use crate::token::Token;
 #[derive(Debug)]
 pub struct Connection {
     pub(crate) capabilities: Arc<Capabilities>,
-    /// When CONNACK must be out.
-    connect_by: Option<Instant>,
-    /// What CONNECT said about the client, once it came.
-    pub(crate) peer: Option<Peer>,
     pub(crate) state: State,
 }
 
@@ -42,16 +38,27 @@ pub struct Connection {
 /// ```
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Nothing came yet. Holds the randomness for an assigned Client Identifier.
-    AwaitConnect { entropy: u128 },
+    /// No CONNECT came that could be accepted.
+    AwaitConnect(Awaited),
     /// CONNECT came; who the client is remains to be shown.
     Authenticating(Box<Handshake>),
     /// The client is known; its session remains to be found.
     Attaching(Box<Handshake>),
     /// CONNACK is out.
     Open(Open),
-    /// The end. Holds the session until it is taken.
-    Closed { session: Option<Box<Session>> },
+    /// The end. Holds the session until it is taken, and what CONNECT said about the client.
+    Closed { session: Option<Box<Session>>, peer: Option<Peer> },
+}
+
+/// What a connection has while it waits for CONNECT.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    /// The randomness for an assigned Client Identifier: in bytes, so that it does not align all that is as large as this.
+    pub(crate) entropy: [u8; 16],
+    /// When CONNACK must be out.
+    pub(crate) connect_by: Option<Instant>,
+    /// What CONNECT said about the client, if it came and was not acceptable.
+    pub(crate) peer: Option<Peer>,
 }
 
 impl Connection {
@@ -61,7 +68,8 @@ impl Connection {
     pub fn new(capabilities: Arc<Capabilities>, entropy: u128, now: Instant) -> Self {
         let connect_by =
             capabilities.connect_deadline.and_then(|deadline| now.checked_add(deadline));
-        Self { capabilities, connect_by, peer: None, state: State::AwaitConnect { entropy } }
+        let awaited = Awaited { entropy: entropy.to_ne_bytes(), connect_by, peer: None };
+        Self { capabilities, state: State::AwaitConnect(awaited) }
     }
 
     /// Offers the client something else now that it is known: to be called before the answer to
@@ -73,7 +81,7 @@ impl Connection {
     pub fn limit(&mut self, capabilities: Arc<Capabilities>) -> Result<(), Violation> {
         let checked = match &mut self.state {
             State::Authenticating(handshake) => handshake.limit(&capabilities),
-            State::AwaitConnect { .. }
+            State::AwaitConnect(_)
             | State::Attaching(_)
             | State::Open(_)
             | State::Closed { .. } => Ok(()),
@@ -168,7 +176,7 @@ impl Connection {
     ) -> Option<Completed> {
         match &mut self.state {
             State::Open(open) => open.puback(packet_id, now, out),
-            State::AwaitConnect { .. }
+            State::AwaitConnect(_)
             | State::Authenticating(_)
             | State::Attaching(_)
             | State::Closed { .. } => None,
@@ -180,11 +188,11 @@ impl Connection {
     pub fn routed(&mut self, token: Token, reason: ReasonCode, send: impl FnMut(Acknowledgement)) {
         match &mut self.state {
             State::Open(open) => open.routed(token, reason, &self.capabilities, send),
-            State::Closed { session: Some(session) } => session.routed(token, reason),
-            State::AwaitConnect { .. }
+            State::Closed { session: Some(session), .. } => session.routed(token, reason),
+            State::AwaitConnect(_)
             | State::Authenticating(_)
             | State::Attaching(_)
-            | State::Closed { session: None } => {}
+            | State::Closed { session: None, .. } => {}
         }
     }
 
@@ -203,10 +211,10 @@ impl Connection {
         match &mut self.state {
             State::Open(open) => return open.deliver(delivery, now, out),
             // It came while the connection ended: the next one sends it.
-            State::Closed { session: Some(session) } if delivery.qos > Qos::AtMostOnce => {
+            State::Closed { session: Some(session), .. } if delivery.qos > Qos::AtMostOnce => {
                 session.outbound.queue(delivery);
             }
-            State::AwaitConnect { .. }
+            State::AwaitConnect(_)
             | State::Authenticating(_)
             | State::Attaching(_)
             | State::Closed { .. } => {
@@ -222,7 +230,7 @@ impl Connection {
     #[must_use]
     pub fn accepts_packets(&self) -> bool {
         match &self.state {
-            State::AwaitConnect { .. } => true,
+            State::AwaitConnect(_) => true,
             // [MQTT-3.1.2-30] [MQTT-3.1.4-6] What came behind CONNECT waits for CONNACK, and is never seen after a refusal.
             State::Authenticating(handshake) => {
                 handshake.authentication.as_ref().is_some_and(|running| running.awaits_client())
@@ -236,9 +244,8 @@ impl Connection {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => {
-                self.connect_by
-            }
+            State::AwaitConnect(awaited) => awaited.connect_by,
+            State::Authenticating(handshake) | State::Attaching(handshake) => handshake.connect_by,
             State::Open(open) => open.keep_alive.deadline(),
             State::Closed { .. } => None,
         }
@@ -270,19 +277,19 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn version(&self) -> Option<Version> {
-        self.peer.map(|peer| peer.version)
+        self.peer().map(|peer| peer.version)
     }
 
     /// The Client Identifier, once CONNECT told it or one was assigned.
     #[must_use]
     pub fn client_id(&self) -> Option<&ClientId> {
         match &self.state {
-            State::AwaitConnect { .. } => None,
+            State::AwaitConnect(_) => None,
             State::Authenticating(handshake) | State::Attaching(handshake) => {
                 Some(&handshake.client_id)
             }
             State::Open(open) => Some(open.session.client_id()),
-            State::Closed { session } => session.as_deref().map(Session::client_id),
+            State::Closed { session, .. } => session.as_deref().map(Session::client_id),
         }
     }
 
@@ -344,13 +351,13 @@ impl Connection {
     /// The largest packet the client takes; `u32::MAX` if it set no limit.
     #[must_use]
     pub fn peer_packet_size_max(&self) -> u32 {
-        self.peer.map_or(u32::MAX, |peer| peer.packet_size_max)
+        self.peer().map_or(u32::MAX, |peer| peer.packet_size_max)
     }
 
     /// The highest Topic Alias the client takes.
     #[must_use]
     pub fn peer_topic_alias_maximum(&self) -> u16 {
-        self.peer.map_or(0, |peer| peer.topic_alias_maximum)
+        self.peer().map_or(0, |peer| peer.topic_alias_maximum)
     }
 
     /// The session, while the connection is open and until it is taken.
@@ -358,8 +365,8 @@ impl Connection {
     pub fn session(&self) -> Option<&Session> {
         match &self.state {
             State::Open(open) => Some(&open.session),
-            State::Closed { session } => session.as_deref(),
-            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => None,
+            State::Closed { session, .. } => session.as_deref(),
+            State::AwaitConnect(_) | State::Authenticating(_) | State::Attaching(_) => None,
         }
     }
 
@@ -367,8 +374,8 @@ impl Connection {
     pub fn session_mut(&mut self) -> Option<&mut Session> {
         match &mut self.state {
             State::Open(open) => Some(&mut open.session),
-            State::Closed { session } => session.as_deref_mut(),
-            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => None,
+            State::Closed { session, .. } => session.as_deref_mut(),
+            State::AwaitConnect(_) | State::Authenticating(_) | State::Attaching(_) => None,
         }
     }
 
@@ -376,11 +383,22 @@ impl Connection {
     /// be ended, if [that time](Session::has_ended) has come.
     pub fn detach(&mut self) -> Option<Box<Session>> {
         match &mut self.state {
-            State::Closed { session } => session.take(),
-            State::AwaitConnect { .. }
+            State::Closed { session, .. } => session.take(),
+            State::AwaitConnect(_)
             | State::Authenticating(_)
             | State::Attaching(_)
             | State::Open(_) => None,
+        }
+    }
+
+    /// What CONNECT said about the client, once it came.
+    #[inline]
+    pub(crate) const fn peer(&self) -> Option<&Peer> {
+        match &self.state {
+            State::AwaitConnect(awaited) => awaited.peer.as_ref(),
+            State::Authenticating(handshake) | State::Attaching(handshake) => Some(&handshake.peer),
+            State::Open(open) => Some(&open.peer),
+            State::Closed { peer, .. } => peer.as_ref(),
         }
     }
 
@@ -388,7 +406,7 @@ impl Connection {
     const fn open(&self) -> Option<&Open> {
         match &self.state {
             State::Open(open) => Some(open),
-            State::AwaitConnect { .. }
+            State::AwaitConnect(_)
             | State::Authenticating(_)
             | State::Attaching(_)
             | State::Closed { .. } => None,
@@ -408,10 +426,7 @@ impl Connection {
                 // [MQTT-3.14.4-2] [MQTT-3.14.4-1 @3.1.1]
                 Next::Leave(reason) => self.end(End::Disconnected(reason), now, out),
             },
-            State::AwaitConnect { entropy } => {
-                let entropy = *entropy;
-                return self.first_packet(packet, entropy, out);
-            }
+            State::AwaitConnect(_) => return self.first_packet(packet, out),
             State::Authenticating(_) => return self.packet_before_connack(packet, now, out),
             State::Attaching(_) => return Err(Violation::BeforeConnAck(packet.packet_type())),
             // [MQTT-3.14.4-1] [MQTT-3.1.4-6] [MQTT-3.14.4-2 @3.1.1] [MQTT-3.1.4-5 @3.1.1]
@@ -423,11 +438,11 @@ impl Connection {
     fn durable(&mut self, token: Token, out: &mut Outputs<'_>) {
         match &mut self.state {
             State::Open(open) => open.durable(token, out),
-            State::Closed { session: Some(session) } => session.durable(token),
-            State::AwaitConnect { .. }
+            State::Closed { session: Some(session), .. } => session.durable(token),
+            State::AwaitConnect(_)
             | State::Authenticating(_)
             | State::Attaching(_)
-            | State::Closed { session: None } => {}
+            | State::Closed { session: None, .. } => {}
         }
     }
 
@@ -441,21 +456,21 @@ impl Connection {
             State::Open(Open { requests, session, peer, .. }) => {
                 requests.answered(token, reason_codes, session, peer, &self.capabilities, out)
             }
-            State::Closed { session: Some(session) } => {
+            State::Closed { session: Some(session), .. } => {
                 session.answered(token, reason_codes);
                 Ok(())
             }
-            State::AwaitConnect { .. }
+            State::AwaitConnect(_)
             | State::Authenticating(_)
             | State::Attaching(_)
-            | State::Closed { session: None } => Ok(()),
+            | State::Closed { session: None, .. } => Ok(()),
         }
     }
 
     fn timeout(&self, now: Instant) -> Result<(), Violation> {
         match &self.state {
-            State::AwaitConnect { .. } | State::Authenticating(_) | State::Attaching(_) => {
-                match self.connect_by {
+            State::AwaitConnect(_) | State::Authenticating(_) | State::Attaching(_) => {
+                match self.next_deadline() {
                     Some(deadline) if deadline <= now => Err(Violation::ConnectTimeout),
                     _ => Ok(()),
                 }

@@ -3,6 +3,7 @@
 use std::mem;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_codec::{
@@ -11,6 +12,7 @@ use dunlin_codec::{
 };
 
 use crate::authentication::Authentication;
+use crate::connection::Awaited;
 use crate::error::Violation;
 use crate::event::{Attach, AuthStep, Authenticate};
 use crate::expiry::SessionExpiry;
@@ -30,6 +32,8 @@ const ASSIGNED_LEN: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Handshake {
     pub(crate) peer: Peer,
+    /// When CONNACK must be out.
+    pub(crate) connect_by: Option<Instant>,
     pub(crate) client_id: ClientId,
     client_id_assigned: bool,
     pub(crate) clean_start: bool,
@@ -65,16 +69,18 @@ impl Handshake {
     pub(crate) fn begin(
         connect: &Connect<&[u8]>,
         capabilities: &Capabilities,
-        entropy: u128,
+        awaited: &Awaited,
     ) -> Result<Self, Violation> {
         // [MQTT-3.1.2-2] [MQTT-3.1.2-2 @3.1.1]
         if !capabilities.versions.accepts(connect.version) {
             return Err(Violation::VersionNotServed(connect.version));
         }
+        let entropy = u128::from_ne_bytes(awaited.entropy);
         let (client_id, client_id_assigned) = client_id(connect, capabilities, entropy)?;
         let method = connect.properties.authentication_method.map(text).transpose()?;
         Ok(Self {
             peer: Peer::of(connect),
+            connect_by: awaited.connect_by,
             client_id,
             client_id_assigned,
             clean_start: connect.clean_start,

@@ -19,25 +19,24 @@ impl Connection {
     pub(crate) fn first_packet<'a>(
         &mut self,
         packet: PacketRef<'a>,
-        entropy: u128,
         out: &mut Outputs<'a>,
     ) -> Result<(), Violation> {
         // [MQTT-3.1.0-1] [MQTT-3.1.0-1 @3.1.1]
         let Packet::Connect(connect) = packet else {
             return Err(Violation::ConnectExpected(packet.packet_type()));
         };
-        self.connect(&connect, entropy, out)
+        self.connect(&connect, out)
     }
 
     fn connect<'a>(
         &mut self,
         connect: &Connect<&'a [u8]>,
-        entropy: u128,
         out: &mut Outputs<'a>,
     ) -> Result<(), Violation> {
+        let State::AwaitConnect(awaited) = &mut self.state else { return Ok(()) };
         // Known first, so that even a refusal keeps to what the client takes.
-        self.peer = Some(Peer::of(connect));
-        let handshake = Handshake::begin(connect, &self.capabilities, entropy)?;
+        awaited.peer = Some(Peer::of(connect));
+        let handshake = Handshake::begin(connect, &self.capabilities, awaited)?;
         out.push(Output::Authenticate(Box::new(handshake.authenticate(connect))));
         self.state = State::Authenticating(Box::new(handshake));
         Ok(())
@@ -82,7 +81,7 @@ impl Connection {
         data: Option<Bytes>,
         out: &mut Outputs<'_>,
     ) -> Result<(), Violation> {
-        match mem::replace(&mut self.state, State::Closed { session: None }) {
+        match mem::replace(&mut self.state, State::Closed { session: None, peer: None }) {
             State::Authenticating(mut handshake) => {
                 let attach = handshake.authenticated(data, &self.capabilities);
                 self.state = State::Attaching(handshake);
@@ -94,7 +93,7 @@ impl Connection {
                 self.state = State::Open(open);
                 told
             }
-            other @ (State::AwaitConnect { .. } | State::Attaching(_) | State::Closed { .. }) => {
+            other @ (State::AwaitConnect(_) | State::Attaching(_) | State::Closed { .. }) => {
                 self.state = other;
                 Ok(())
             }
@@ -122,7 +121,7 @@ impl Connection {
                 Ok(())
             }
             State::Open(open) => open.authenticated(data, false, out),
-            State::AwaitConnect { .. } | State::Attaching(_) | State::Closed { .. } => Ok(()),
+            State::AwaitConnect(_) | State::Attaching(_) | State::Closed { .. } => Ok(()),
         }
     }
 
@@ -134,7 +133,7 @@ impl Connection {
         now: Instant,
         out: &mut Outputs<'_>,
     ) {
-        match mem::replace(&mut self.state, State::Closed { session: None }) {
+        match mem::replace(&mut self.state, State::Closed { session: None, peer: None }) {
             State::Attaching(mut handshake) => {
                 // [MQTT-3.2.0-1] [MQTT-3.2.0-2] [MQTT-3.2.0-1 @3.1.1] CONNACK comes before what is repeated.
                 out.push(Output::Send(Box::new(handshake.accept(session_present))));
@@ -143,11 +142,11 @@ impl Connection {
             }
             // The connection ended while its session was looked for. It never was this connection's, so that it is
             // given back as another one left it; a new one ends.
-            State::Closed { .. } => {
+            State::Closed { peer, .. } => {
                 session.detach(now, out);
-                self.state = State::Closed { session: Some(session) };
+                self.state = State::Closed { session: Some(session), peer };
             }
-            other @ (State::AwaitConnect { .. } | State::Authenticating(_) | State::Open(_)) => {
+            other @ (State::AwaitConnect(_) | State::Authenticating(_) | State::Open(_)) => {
                 debug_assert!(false, "a session nobody asked for");
                 self.state = other;
             }

@@ -21,7 +21,11 @@ use crate::token::Token;
 
 /// The requests that are not answered yet. The first one is with the server.
 #[derive(Debug, Default)]
-pub(crate) struct Requests(VecDeque<Request>);
+#[expect(
+    clippy::box_collection,
+    reason = "requests are rare, and a connection without one is 24 bytes smaller for it"
+)]
+pub(crate) struct Requests(Option<Box<VecDeque<Request>>>);
 
 /// A SUBSCRIBE or UNSUBSCRIBE that is not answered yet.
 #[derive(Debug)]
@@ -40,13 +44,15 @@ enum Asked {
 impl Requests {
     /// Whether there is room for more. Otherwise the caller reads on when one is answered.
     pub(crate) fn accept(&self) -> bool {
-        let filters = || self.0.iter().map(Request::filters).sum::<usize>();
-        self.0.len() < REQUESTS_MAX && (self.0.is_empty() || filters() < PENDING_FILTERS_MAX)
+        self.0.as_ref().is_none_or(|waiting| {
+            let filters = || waiting.iter().map(Request::filters).sum::<usize>();
+            waiting.len() < REQUESTS_MAX && filters() < PENDING_FILTERS_MAX
+        })
     }
 
     /// The connection ends: what is with the server will be answered, and concerns the session still.
-    pub(crate) fn into_given_out(mut self) -> Option<Request> {
-        self.0.pop_front()
+    pub(crate) fn into_given_out(self) -> Option<Request> {
+        self.0?.pop_front()
     }
 
     /// A SUBSCRIBE came in.
@@ -114,15 +120,17 @@ impl Requests {
         out: &mut Outputs<'_>,
     ) {
         let token = session.tokens.next(packet_id);
-        self.0.push_back(Request { token, packet_id, asked });
-        if self.0.len() == 1 {
+        let waiting = self.0.get_or_insert_default();
+        waiting.push_back(Request { token, packet_id, asked });
+        if waiting.len() == 1 {
             self.give_out(session, capabilities, out);
         }
     }
 
     /// Gives the first request to the server.
     fn give_out(&mut self, session: &Session, capabilities: &Capabilities, out: &mut Outputs<'_>) {
-        let Some(Request { token, asked, .. }) = self.0.front_mut() else { return };
+        let first = self.0.as_mut().and_then(|waiting| waiting.front_mut());
+        let Some(Request { token, asked, .. }) = first else { return };
         let token = *token;
         out.push(match asked {
             Asked::Subscribe(items) => {
@@ -149,15 +157,14 @@ impl Requests {
         capabilities: &Capabilities,
         out: &mut Outputs<'_>,
     ) -> Result<(), Violation> {
-        if self.0.front().is_none_or(|request| request.token != token) {
+        let asked = |request: &mut Request| request.token == token;
+        let waiting = self.0.as_mut();
+        let Some(request) = waiting.and_then(|waiting| waiting.pop_front_if(asked)) else {
             session.answered(token, reason_codes);
             return Ok(());
-        }
-        let Some(request) = self.0.pop_front() else { return Ok(()) };
-        if self.0.is_empty() {
-            // Requests are rare: an idle session keeps no room for them.
-            self.0 = VecDeque::new();
-        }
+        };
+        // Requests are rare: an idle session keeps no room for them.
+        self.0.take_if(|waiting| waiting.is_empty());
         request.settle(&mut reason_codes, session);
         let answer = match request.asked {
             Asked::Subscribe(items) => {

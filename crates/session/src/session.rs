@@ -25,7 +25,8 @@ pub struct Session {
     client_id: ClientId,
     expiry: SessionExpiry,
     will: Option<Box<Will>>,
-    presence: Presence,
+    /// Set while the client is not there. While it is, or its CONNECT is being processed, there is nothing to wait for.
+    absence: Option<Box<Absence>>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) exchanges: Exchanges,
     pub(crate) outbound: Outbound,
@@ -38,18 +39,13 @@ pub struct Session {
     unanswered: Option<Box<Vec<Request>>>,
 }
 
-/// Whether the client is there.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Presence {
-    /// It is, or its CONNECT is being processed.
-    Connected,
-    /// It is not.
-    Away {
-        /// When the Will is published; `None` if there is none, or never.
-        will_at: Option<Instant>,
-        /// When the session ends; `None` for never.
-        expires_at: Option<Instant>,
-    },
+/// What becomes of the session of a client that is not there.
+#[derive(Debug)]
+struct Absence {
+    /// When the Will is published; `None` if there is none, or never.
+    will_at: Option<Instant>,
+    /// When the session ends; `None` for never.
+    expires_at: Option<Instant>,
 }
 
 /// What is known of a session after a restart. Its unacknowledged messages are
@@ -83,7 +79,7 @@ impl Session {
             client_id,
             expiry: SessionExpiry::AT_CLOSE,
             will: None,
-            presence: Presence::Connected,
+            absence: None,
             subscriptions: Subscriptions::default(),
             exchanges: Exchanges::default(),
             outbound: Outbound::default(),
@@ -102,7 +98,10 @@ impl Session {
         Self {
             expiry: restored.expiry,
             will: restored.will.map(Box::new),
-            presence: Presence::Away { will_at: restored.will_at, expires_at: restored.expires_at },
+            absence: Some(Box::new(Absence {
+                will_at: restored.will_at,
+                expires_at: restored.expires_at,
+            })),
             subscriptions: restored.subscriptions.into_iter().collect(),
             exchanges,
             outbound: Outbound::restore(restored.released),
@@ -138,10 +137,8 @@ impl Session {
     // [MQTT-4.1.0-2] [MQTT-4.1.0-2 @3.1.1]
     #[must_use]
     pub fn has_ended(&self, now: Instant) -> bool {
-        match self.presence {
-            Presence::Connected => false,
-            Presence::Away { expires_at, .. } => expires_at.is_some_and(|at| at <= now),
-        }
+        let absence = self.absence.as_ref();
+        absence.and_then(|absence| absence.expires_at).is_some_and(|at| at <= now)
     }
 
     /// The Will, until it is published or given up.
@@ -153,28 +150,22 @@ impl Session {
     /// Takes the Will to publish it now, by the server's will: it is not published again.
     // [MQTT-3.1.2-10]
     pub fn take_will(&mut self) -> Option<Will> {
-        if let Presence::Away { will_at, .. } = &mut self.presence {
-            *will_at = None;
+        if let Some(absence) = &mut self.absence {
+            absence.will_at = None;
         }
         self.will.take().map(|will| *will)
     }
 
     /// When the Will is published, if the client is away.
     #[must_use]
-    pub const fn will_at(&self) -> Option<Instant> {
-        match self.presence {
-            Presence::Connected => None,
-            Presence::Away { will_at, .. } => will_at,
-        }
+    pub fn will_at(&self) -> Option<Instant> {
+        self.absence.as_ref()?.will_at
     }
 
     /// When the session ends, if the client is away and it ever does.
     #[must_use]
-    pub const fn expires_at(&self) -> Option<Instant> {
-        match self.presence {
-            Presence::Connected => None,
-            Presence::Away { expires_at, .. } => expires_at,
-        }
+    pub fn expires_at(&self) -> Option<Instant> {
+        self.absence.as_ref()?.expires_at
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -194,7 +185,7 @@ impl Session {
     /// Ends the session: its Will is published if it still stands, and its messages are dropped.
     // [MQTT-3.1.2-8]
     pub fn end(&mut self, out: &mut Outputs<'_>) {
-        self.presence = Presence::Away { will_at: None, expires_at: None };
+        self.absence = Some(Box::new(Absence { will_at: None, expires_at: None }));
         if let Some(will) = self.will.take() {
             out.push(Output::PublishWill(will.message));
         }
@@ -288,7 +279,7 @@ impl Session {
     pub(crate) fn attach(&mut self, expiry: SessionExpiry, will: Option<Will>) {
         self.expiry = expiry;
         self.will = will.map(Box::new);
-        self.presence = Presence::Connected;
+        self.absence = None;
         for exchange in self.exchanges.values_mut() {
             exchange.begin_connection();
         }
@@ -314,18 +305,19 @@ impl Session {
 
     /// The Network Connection ended. A session that another connection left behind is not touched.
     pub(crate) fn detach(&mut self, now: Instant, out: &mut Outputs<'_>) {
-        if self.presence == Presence::Connected {
+        if self.absence.is_none() {
             let will_at = self.will.as_ref().and_then(|will| will.deadline(self.expiry, now));
-            self.presence = Presence::Away { will_at, expires_at: self.expiry.deadline(now) };
+            let expires_at = self.expiry.deadline(now);
+            self.absence = Some(Box::new(Absence { will_at, expires_at }));
             self.publish_due_will(now, out);
         }
     }
 
     // [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.1.2-10 @3.1.1] [MQTT-3.1.2-12 @3.1.1]
     fn publish_due_will(&mut self, now: Instant, out: &mut Outputs<'_>) {
-        let Presence::Away { will_at, .. } = &mut self.presence else { return };
-        if will_at.is_some_and(|at| at <= now) {
-            *will_at = None;
+        let Some(absence) = &mut self.absence else { return };
+        if absence.will_at.is_some_and(|at| at <= now) {
+            absence.will_at = None;
             if let Some(will) = self.will.take() {
                 out.push(Output::PublishWill(will.message));
             }
