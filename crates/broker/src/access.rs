@@ -234,6 +234,11 @@ pub(crate) struct Recheck {
 }
 
 impl Recheck {
+    /// For those of whom nearly all have none.
+    pub(crate) fn boxed(self) -> Option<Box<Self>> {
+        (self.upto > 0).then(|| Box::new(self))
+    }
+
     /// Whether what was queued may still be sent.
     pub(crate) fn passes(
         self,

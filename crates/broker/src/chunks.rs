@@ -9,6 +9,8 @@ use crate::buffers;
 
 /// Up to this many bytes a block is copied behind what is there; from there on it is chained.
 const COPY_BYTES_MAX: usize = 1024;
+/// Pieces that there is room for when all were taken: those who have one of these are not idle.
+const KEPT_PIECES: usize = 16;
 
 /// One piece.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ impl Chunk {
     }
 }
 
-/// Bytes in pieces, first in, first out. Empty, it owns no memory.
+/// Bytes in pieces, first in, first out. Empty, it owns no more than the room for [`KEPT_PIECES`].
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
     list: VecDeque<Chunk>,
@@ -129,8 +131,9 @@ impl Chunks {
                 buffers::give(buffer);
             }
         }
-        // Empty, it owns nothing: most connections are idle.
-        self.list = VecDeque::new();
+        if self.list.capacity() > KEPT_PIECES {
+            self.list = VecDeque::new();
+        }
     }
 
     /// Forgets everything.
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_come_out_in_order_and_empty_owns_nothing() {
+    fn pieces_come_out_in_order_and_empty_owns_little() {
         let block = Bytes::from(vec![7_u8; 3000]);
         let mut chunks = Chunks::default();
         chunks.extend(b"ab");
@@ -170,6 +173,12 @@ mod tests {
         assert_eq!(content(&chunks), expected[2001..]);
         chunks.clear();
         assert_eq!((chunks.len(), content(&chunks)), (0, Vec::new()));
+        assert!(chunks.list.capacity() <= KEPT_PIECES);
+        for _ in 0..=KEPT_PIECES {
+            chunks.push_shared(&block);
+        }
+        chunks.clear();
+        assert_eq!(chunks.list.capacity(), 0);
     }
 
     #[test]

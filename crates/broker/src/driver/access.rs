@@ -44,7 +44,7 @@ impl Driver {
             .into_iter()
             .filter(|filter| session.subscription(filter.as_bytes()).is_none())
             .collect();
-        self.recheck = mailbox.recheck();
+        self.recheck = mailbox.recheck().boxed();
         for filter in &lost {
             self.drop_replays(filter);
         }

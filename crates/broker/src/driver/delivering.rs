@@ -130,7 +130,7 @@ impl Driver {
         let mut hooks = self.core.interests.deliver;
         let version = self.version();
         for mut delivery in deliveries.drain(..) {
-            if delivery.seq <= self.recheck.upto && !self.passes_recheck(&delivery) {
+            if !self.passes_recheck(&delivery) {
                 self.refused(mailbox, delivery, DropReason::NotAuthorized);
                 continue;
             }
@@ -158,9 +158,13 @@ impl Driver {
     }
 
     /// Whether what was queued before the client lost rights may still be sent. What has no place yet came later.
+    #[inline]
     fn passes_recheck(&self, delivery: &Delivery) -> bool {
+        let Some(recheck) = &self.recheck else { return true };
         let (rights, session) = (self.rights.as_deref(), self.machine.session());
-        delivery.seq == 0 || self.recheck.passes(delivery, rights, session)
+        delivery.seq == 0
+            || delivery.seq > recheck.upto
+            || recheck.passes(delivery, rights, session)
     }
 
     /// This copy is not to be sent.

@@ -78,7 +78,7 @@ impl Driver {
             Some(Sniffed::Mqtt | Sniffed::Unknown) | None => return,
         };
         self.core.counters.refused(why);
-        let refused = Refused::new(why, self.peer.address);
+        let refused = Refused::new(why, self.remote.address());
         self.core.refusals.log(self.listener.name(), &refused, now);
     }
 
@@ -301,14 +301,15 @@ impl Drop for Driver {
         let end = ConnectionEnd {
             client_id: self.client_id().to_owned(),
             tenant: mailbox.as_ref().map(|mailbox| Arc::clone(&mailbox.namespace.name)),
-            address: self.peer.address,
+            address: self.remote.address(),
             listener: Arc::clone(self.listener.name()),
-            transport: self.peer.transport,
+            transport: self.remote.transport(),
             version: self.machine.version(),
             reason,
             rule,
             detail,
-            duration: now.saturating_duration_since(self.started),
+            duration: now
+                .saturating_duration_since(core.started + Duration::from_nanos(self.began)),
             packets_received: self.packets_received,
             packets_sent: self.writer.packets,
             bytes_received: self.bytes_received,

@@ -132,14 +132,14 @@ impl Driver {
             Some((chain, state)) => (chain, Some(state)),
             None => (self.listener.places.chain(), None),
         };
-        let (peer, listener) = (&self.peer, self.listener.name());
+        let (remote, listener) = (&self.remote, self.listener.name());
         let client = self.client.get_or_insert_with(|| {
             Box::new(Client {
                 client_id: request.client_id.as_str().to_owned(),
                 tenant: Arc::from(DEFAULT),
                 version: request.version,
-                address: peer.address,
-                peer: peer.clone(),
+                address: remote.address(),
+                peer: remote.peer(),
                 listener: Arc::clone(listener),
                 identity: Identity::anonymous(),
             })
@@ -202,10 +202,12 @@ impl Driver {
                 if let Some(mailbox) = &self.mailbox {
                     self.opening = None;
                     // Proven anew, it may have other roles than before.
-                    mailbox.introduce(Vouched::of(&identity, &self.peer), self.rights.clone());
+                    mailbox.introduce(
+                        Vouched::of(&identity, &self.remote.peer()),
+                        self.rights.clone(),
+                    );
                     self.rules_seen = u64::MAX;
                 }
-                self.expires = identity.expires;
                 if let Some(client) = &mut self.client {
                     client.identity = identity;
                 }
@@ -214,7 +216,7 @@ impl Driver {
             Decision::Refuse(reason) => {
                 let failed =
                     matches!(reason, ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized);
-                if failed && let Some(address) = self.peer.address {
+                if failed && let Some(address) = self.remote.address() {
                     self.core.login_failed(address.ip(), now);
                 }
                 Input::Authenticated(Err(reason))
@@ -345,7 +347,7 @@ impl Driver {
             .collect();
         let durable = session.is_durable();
         self.rights = mailbox.rights();
-        self.recheck = mailbox.recheck();
+        self.recheck = mailbox.recheck().boxed();
         if !groups.is_empty() {
             self.busy(now).groups = groups;
         }
@@ -365,7 +367,7 @@ impl Driver {
         // Who it is matters from here on to hooks and to authenticators only.
         let interests = self.core.interests;
         let hooked = interests.publish || interests.subscribe || interests.deliver;
-        if !hooked && self.listener.places.chain().is_empty() {
+        if !hooked && self.expires().is_none() && self.listener.places.chain().is_empty() {
             self.client = None;
         }
         let replays = mailbox.take_replays();

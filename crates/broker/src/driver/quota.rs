@@ -126,7 +126,7 @@ impl Driver {
 
     /// What the writer had before messages were put into it: for [`Driver::pay_for_sent`].
     #[inline]
-    pub(super) const fn written(&self) -> (u64, usize) {
+    pub(super) fn written(&self) -> (u64, usize) {
         (self.writer.packets, self.writer.len())
     }
 
@@ -239,7 +239,7 @@ impl Driver {
         let Some(mailbox) = &self.mailbox else { return false };
         let owner = mailbox.owner();
         let visitor = Visitor {
-            address: self.peer.address.map(|address| address.ip()),
+            address: self.remote.address().map(|address| address.ip()),
             user: (!owner.is_empty()).then_some(&*owner),
             client_id: Some(mailbox.client_id.as_str()),
             tenant: Some(&mailbox.namespace.name),

@@ -54,7 +54,7 @@ impl Driver {
         // What was kept back while an answer was awaited goes first.
         if !self.partial.is_empty() && self.unread {
             self.unread = false;
-            let kept = std::mem::take(&mut self.partial);
+            let kept = self.partial.take();
             self.take_in(&kept, staging, now);
             return true;
         }
@@ -92,23 +92,24 @@ impl Driver {
             Ok(FrameLen::Partial { needed: Some(needed) }) => needed,
             Ok(_) => kept + buffers::BUFFER_BYTES,
             Err(error) => {
-                let kept = std::mem::take(&mut self.partial);
+                let kept = self.partial.take();
                 self.malformed(error, &kept, staging, now);
                 return true;
             }
         };
         let room = whole.saturating_sub(kept).clamp(1, buffers::BUFFER_BYTES);
-        self.partial.resize(kept + room, 0);
-        let polled = self.socket.poll_read(cx, self.partial.get_mut(kept..).unwrap_or_default());
+        let partial = self.partial.buffer();
+        partial.resize(kept + room, 0);
+        let polled = self.socket.poll_read(cx, partial.get_mut(kept..).unwrap_or_default());
         let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
-        self.partial.truncate(kept + count);
+        partial.truncate(kept + count);
         match polled {
             Poll::Ready(Ok(0)) => self.closed_by_peer(staging, now),
             Poll::Ready(Ok(count)) => {
                 self.bytes_received += count as u64;
                 add(&self.counters().bytes_received, count as u64);
                 if self.partial.len() >= whole {
-                    let kept = std::mem::take(&mut self.partial);
+                    let kept = self.partial.take();
                     self.take_in(&kept, staging, now);
                 }
                 return true;
@@ -144,7 +145,7 @@ impl Driver {
     fn take_read(&mut self, count: usize, read: &[u8], staging: &mut Staging, now: Instant) {
         self.bytes_received += count as u64;
         add(&self.counters().bytes_received, count as u64);
-        let kept = std::mem::take(&mut self.partial).len();
+        let kept = self.partial.take().len();
         self.take_in(read.get(..kept + count).unwrap_or_default(), staging, now);
     }
 
@@ -225,7 +226,7 @@ impl Driver {
         received.count(self.counters());
         self.packets_received += received.packets;
         if self.state == State::Open {
-            self.partial = data.get(at..).unwrap_or_default().to_vec();
+            self.partial.keep(data.get(at..).unwrap_or_default());
         }
     }
 

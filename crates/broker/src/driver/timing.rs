@@ -67,7 +67,7 @@ impl Driver {
         let braked = braked.map(|(_, since)| *since + slow_max());
         let used = self.busy.as_ref().filter(|busy| !busy.routes.is_empty());
         let idle = used.map(|busy| busy.used + IDLE_AFTER);
-        let expires = self.expires.filter(|_| self.state == State::Open);
+        let expires = self.expires().filter(|_| self.state == State::Open);
         let quota = self.quota.as_ref().filter(|_| self.state == State::Open);
         let quota = quota.and_then(|quota| quota.next_deadline());
         [state, stalled, held, braked, stuck, idle, expires, quota].into_iter().flatten().min()
@@ -75,7 +75,12 @@ impl Driver {
 
     /// Whether what the client proved itself by has ended.
     pub(super) fn has_expired(&self, now: Instant) -> bool {
-        self.state == State::Open && self.expires.is_some_and(|at| at <= now)
+        self.state == State::Open && self.expires().is_some_and(|at| at <= now)
+    }
+
+    /// When what the client proved itself by ends.
+    pub(super) fn expires(&self) -> Option<Instant> {
+        self.client.as_ref()?.identity.expires
     }
 
     /// Whether the peer has taken no byte for as long as it may, although some wait.

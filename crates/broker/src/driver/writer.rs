@@ -1,5 +1,6 @@
 //! What waits to be written to one Network Connection.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -18,14 +19,29 @@ const SLICES_MAX: usize = 64;
 /// From this size a payload is chained behind its head instead of being copied.
 const CHAIN_BYTES_MIN: usize = 4 * 1024;
 
+/// Lent to writers and given back that one thread keeps. Few writers have anything between two turns.
+const KEPT_MAX: usize = 16;
+
+thread_local! {
+    #[expect(clippy::vec_box, reason = "they are lent and given back in their boxes")]
+    static KEPT: RefCell<Vec<Box<Work>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Encoded packets that the socket has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
+    /// Lent by the worker thread from the first byte of a turn to [`Writer::report`]: most connections are idle.
+    work: Option<Box<Work>>,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+/// What a writer needs as long as something waits, and until it is counted.
+#[derive(Debug, Default)]
+struct Work {
     chunks: Chunks,
     /// When the socket last took something, or bytes began to wait for it.
     waiting_since: Option<Instant>,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
     unreported: Unreported,
 }
 
@@ -39,28 +55,38 @@ struct Unreported {
 }
 
 impl Writer {
-    pub(super) const fn len(&self) -> usize {
-        self.chunks.len()
+    pub(super) fn len(&self) -> usize {
+        self.work.as_ref().map_or(0, |work| work.chunks.len())
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.work.as_ref().is_none_or(|work| work.chunks.is_empty())
     }
 
     /// Since when bytes wait of which the peer took none.
-    pub(super) const fn waiting_since(&self) -> Option<Instant> {
-        self.waiting_since
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.work.as_ref()?.waiting_since
+    }
+
+    #[inline]
+    fn work(&mut self) -> &mut Work {
+        self.work
+            .get_or_insert_with(|| KEPT.with(|kept| kept.borrow_mut().pop()).unwrap_or_default())
     }
 
     /// Moves encoded PUBLISHes behind what is there.
     pub(super) fn append(&mut self, lane: &mut Chunks, tally: Tally) {
-        self.chunks.append(lane);
-        self.sent(tally);
+        if !lane.is_empty() {
+            self.work().chunks.append(lane);
+        }
+        if tally.publishes > 0 {
+            self.sent(tally);
+        }
     }
 
     pub(super) fn packet(&mut self, packet: &Packet<Bytes>, version: Version) {
         let Ok(len) = packet.encoded_len(version) else { return };
-        self.chunks.with_tail(len, |tail| {
+        self.work().chunks.with_tail(len, |tail| {
             // What has a length can be encoded.
             let _ = packet.encode(version, tail);
         });
@@ -69,13 +95,14 @@ impl Writer {
 
     pub(super) fn acknowledgement(&mut self, ack: Acknowledgement, version: Version) {
         // Four bytes, or five with a reason code.
-        self.chunks
+        self.work()
+            .chunks
             .with_tail(5, |tail| encode_ack(ack.kind, ack.packet_id, ack.reason, version, tail));
         self.sent_one();
     }
 
     pub(super) fn ping_response(&mut self) {
-        self.chunks.extend(&[0xD0, 0]);
+        self.work().chunks.extend(&[0xD0, 0]);
         self.sent_one();
     }
 
@@ -83,15 +110,16 @@ impl Writer {
         let hop = outgoing.hop();
         let message = &*outgoing.message;
         let len = publish_len(message, &hop, version);
+        let chunks = &mut self.work().chunks;
         if message.payload.len() < CHAIN_BYTES_MIN {
-            self.chunks.with_tail(len, |tail| {
+            chunks.with_tail(len, |tail| {
                 encode_publish_head(message, &hop, version, tail);
                 tail.extend_from_slice(&message.payload);
             });
         } else {
             let head = len - message.payload.len();
-            self.chunks.with_tail(head, |tail| encode_publish_head(message, &hop, version, tail));
-            self.chunks.push_shared(&message.payload);
+            chunks.with_tail(head, |tail| encode_publish_head(message, &hop, version, tail));
+            chunks.push_shared(&message.payload);
         }
         self.sent(Tally { publishes: 1, payload: message.payload.len() as u64 });
     }
@@ -103,19 +131,19 @@ impl Writer {
         now: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.chunks.is_empty() {
-            self.waiting_since.get_or_insert(now);
+        while let Some(work) = self.work.as_mut().filter(|work| !work.chunks.is_empty()) {
+            work.waiting_since.get_or_insert(now);
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let filled = self.chunks.slices(&mut slices);
+            let filled = work.chunks.slices(&mut slices);
             let written = socket.try_write_vectored(slices.get(..filled).unwrap_or_default());
             match written {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
-                    self.chunks.consume(count);
+                    work.chunks.consume(count);
+                    work.unreported.bytes =
+                        work.unreported.bytes.saturating_add(small(count as u64));
+                    work.waiting_since = None;
                     self.bytes += count as u64;
-                    self.unreported.bytes =
-                        self.unreported.bytes.saturating_add(small(count as u64));
-                    self.waiting_since = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // Registers for the moment when there is room again.
@@ -131,15 +159,22 @@ impl Writer {
         }
         let flushed = socket.poll_flush(cx);
         // What a layer below has taken and cannot get rid of waits like everything else.
-        self.waiting_since =
-            if flushed.is_pending() { self.waiting_since.or(Some(now)) } else { None };
+        if flushed.is_pending() {
+            self.work().waiting_since.get_or_insert(now);
+        } else if let Some(work) = &mut self.work {
+            work.waiting_since = None;
+        }
         flushed
     }
 
-    /// Adds what was written since this was called last.
+    /// Adds what was written since this was called last, at the end of each turn.
     pub(super) fn report(&mut self, counters: &Counters) {
+        let Some(work) = &mut self.work else { return };
         let Unreported { packets, bytes, publishes, payload } =
-            std::mem::take(&mut self.unreported);
+            std::mem::take(&mut work.unreported);
+        if work.chunks.is_empty() && work.waiting_since.is_none() {
+            give_back(self.work.take());
+        }
         if packets == 0 && bytes == 0 {
             return;
         }
@@ -152,21 +187,33 @@ impl Writer {
     /// Counts PUBLISHes.
     fn sent(&mut self, tally: Tally) {
         self.packets += tally.publishes;
-        self.unreported.packets += small(tally.publishes);
-        self.unreported.publishes += small(tally.publishes);
-        self.unreported.payload = self.unreported.payload.saturating_add(small(tally.payload));
+        let unreported = &mut self.work().unreported;
+        unreported.packets += small(tally.publishes);
+        unreported.publishes += small(tally.publishes);
+        unreported.payload = unreported.payload.saturating_add(small(tally.payload));
     }
 
     /// Counts a packet of another kind.
     fn sent_one(&mut self) {
         self.packets += 1;
-        self.unreported.packets += 1;
+        self.work().unreported.packets += 1;
     }
 
     pub(super) fn clear(&mut self) {
-        self.chunks.clear();
-        self.waiting_since = None;
+        if let Some(work) = &mut self.work {
+            work.chunks.clear();
+            work.waiting_since = None;
+        }
     }
+}
+
+fn give_back(work: Option<Box<Work>>) {
+    KEPT.with(|kept| {
+        let mut kept = kept.borrow_mut();
+        if kept.len() < KEPT_MAX {
+            kept.extend(work);
+        }
+    });
 }
 
 fn small(count: u64) -> u32 {
