@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use dunlin_benches::{packets, subscriptions};
+use dunlin_benches::{exchanges, packets, queues, subscriptions};
 
 /// Marks in a name what writes for vectored output.
 const CHAINED: &str = " chained";
@@ -28,6 +28,8 @@ fn main() -> io::Result<()> {
         .into_iter()
         .map(|sample| sample.name)
         .chain(subscriptions::all().iter().map(|workload| workload.name.to_owned()))
+        .chain(exchanges::names())
+        .chain(queues::names())
         .collect();
     for (title, table) in &tables {
         print(title, table, &rows);
