@@ -19,6 +19,7 @@ use hashbrown::HashMap;
 use crate::budget::Pressure;
 use crate::config::Limits;
 use crate::core::Core;
+use crate::crowding::Crowded;
 use crate::holding::BROKER_LINE;
 use crate::lane::{Patience, Post, Posted, Tally};
 use crate::mailbox::{Mailbox, Wire};
@@ -65,8 +66,8 @@ pub(crate) struct Staging {
     pub(crate) writes: Vec<Entry>,
     /// Where in `writes` the acknowledgements stand that were noted last.
     acknowledged: usize,
-    /// A receiver of the message staged last for which so much waits that its publisher is to be braked.
-    pub(crate) crowded: Option<Arc<Mailbox>>,
+    /// Where so much waits already that the publisher of the message staged last is to be braked.
+    pub(crate) crowded: Option<Crowded>,
     /// Room for what a session machine says, empty.
     pub(crate) outputs: Outputs<'static>,
 }
@@ -146,7 +147,8 @@ impl Staging {
         let position = *self.index.entry(address).or_insert(next);
         self.last = (address, position);
         if position == next {
-            let post = self.spare.pop().unwrap_or_default();
+            let spare = self.spare.pop().unwrap_or_default();
+            let post = Post { at_most_once: false, waiting: None, ..spare };
             let straight = wire != Wire::Offline && !mailbox.is_durable() && !mailbox.is_crowded();
             self.entries.push(Staged { mailbox, wire, straight, post });
         }
@@ -177,6 +179,7 @@ impl Staging {
                 Wire::V3 | Wire::V5 if fits && target.subscription_ids.is_empty() => {
                     self.bytes += run.bytes.len();
                     let post = &mut self.entry(mailbox, wire).post;
+                    post.at_most_once = true;
                     block.append_to(post.lane.encoded(), wire);
                     post.tally.add(Tally { publishes: run.frames, payload: run.payload });
                 }
@@ -223,6 +226,7 @@ impl Staging {
                 && frame.len() + 2 <= member.mailbox.packet_size_max() as usize;
             if plain && matches!(wire, Wire::V3 | Wire::V5) {
                 let post = &mut self.entry(member.mailbox, wire).post;
+                post.at_most_once = true;
                 Block::new(single, false).append_to(post.lane.encoded(), wire);
                 post.tally.add(Tally { publishes: 1, payload: average });
             } else {
@@ -307,6 +311,9 @@ impl Staging {
                 // Where one is durable, most are.
                 durable.targets.reserve(route.targets.len() - passed);
             }
+            if mailbox.is_crowded() {
+                self.crowded = Some(Crowded::Client(Arc::clone(&mailbox)));
+            }
             let limits = &config.get_or_insert_with(|| core.config()).limits;
             durable.targets.extend(target.reserved(core, mailbox, message, limits));
         }
@@ -342,7 +349,7 @@ impl Staging {
         // [MQTT-3.8.4-8] [MQTT-3.8.4-6 @3.1.1]
         let qos = message.qos.min(target.qos);
         if qos > Qos::AtMostOnce && mailbox.is_crowded() {
-            self.crowded = Some(Arc::clone(mailbox));
+            self.crowded = Some(Crowded::Client(Arc::clone(mailbox)));
         }
         self.delivery(core, Arc::clone(mailbox), target.delivery(qos, message, now));
     }
@@ -356,7 +363,7 @@ impl Staging {
             Wire::V5 => Version::V5,
             // Only the receiver can encode them, or nobody is there.
             Wire::Messages if delivery.qos == Qos::AtMostOnce => {
-                self.entry(mailbox, wire).post.lane.push(delivery);
+                self.entry(mailbox, wire).post.add_to_lane(delivery);
                 return;
             }
             Wire::Offline | Wire::Messages => {
@@ -370,7 +377,7 @@ impl Staging {
         }
         // A message that can expire is encoded when it is sent, with what is left of its time.
         if delivery.expires_at.is_some() {
-            self.entry(mailbox, wire).post.lane.push(delivery);
+            self.entry(mailbox, wire).post.add_to_lane(delivery);
             return;
         }
         let hop = Hop {
@@ -391,6 +398,7 @@ impl Staging {
             return;
         }
         let post = &mut self.entry(mailbox, wire).post;
+        post.at_most_once |= delivery.message.qos == Qos::AtMostOnce;
         post.lane.encoded().with_tail(len, |tail| {
             encode_publish_head(&delivery.message, &hop, version, tail);
             tail.extend_from_slice(&delivery.message.payload);
@@ -422,6 +430,9 @@ impl Staging {
         now: Instant,
     ) -> Option<GroupTarget> {
         let delivery = Delivery { retain: message.retain, ..delivery_of(message, now) };
+        if message.qos > Qos::AtMostOnce && group.is_crowded() {
+            self.crowded = Some(Crowded::Group(Arc::clone(group)));
+        }
         if message.qos > Qos::AtMostOnce && group.is_durable() {
             return Some(GroupTarget { group: Arc::clone(group), delivery, member: None });
         }
@@ -458,13 +469,20 @@ impl Staging {
         self.writes.push(Entry::change(Change::Acknowledged { session, first: seq, last: seq }));
     }
 
-    /// Posts what is staged. What a slow receiver cannot take now is left in `held`.
+    /// Posts what is staged. What a slow receiver cannot take now is left in `held`, and what comes for it next behind that.
     pub(crate) fn flush(
         &mut self,
         core: &Arc<Core>,
         patience: Patience<'_>,
         held: &mut Vec<Staged>,
     ) {
+        for before in held.iter_mut() {
+            let place = self.index.get(&Arc::as_ptr(&before.mailbox).addr());
+            let staged = place.and_then(|&place| self.entries.get_mut(place));
+            if let Some(staged) = staged.filter(|staged| staged.wire == before.wire) {
+                before.post.take_lane(&mut staged.post);
+            }
+        }
         self.index.clear();
         self.last = (0, 0);
         self.bytes = 0;

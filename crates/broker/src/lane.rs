@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::Instant;
 
+use dunlin_codec::Qos;
 use dunlin_session::Delivery;
 
 use crate::chunks::Chunks;
@@ -80,11 +82,58 @@ pub(crate) struct Lane {
     pub(crate) content: Content,
     /// What of it is encoded.
     pub(crate) tally: Tally,
-    /// Whether the receiver let a publisher wait as long as it may and took nothing: until it takes something again,
-    /// nobody waits for it.
+    /// Whether the receiver took nothing for as long as a publisher may wait: until it takes something again, nobody waits
+    /// for it.
     stalled: bool,
-    /// Publishers that wait for room. At most one entry for each connection.
-    pub(crate) slowed: Vec<Waker>,
+    /// When a publisher first found it full, since the receiver last took something.
+    full_since: Option<Instant>,
+    pub(crate) line: Line,
+}
+
+/// Publishers that wait for room in a lane. Each has its turn in the order in which they came, or one that was just served
+/// would come before all others again.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    /// At most one entry for each connection.
+    list: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    waker: Waker,
+    /// Whether it was woken, because it is its turn.
+    called: bool,
+}
+
+impl Line {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Lets a publisher wait for its turn, or for the next one if there was no room after all.
+    fn wait(&mut self, waker: &Waker) {
+        match self.list.iter_mut().find(|waiting| waiting.waker.will_wake(waker)) {
+            Some(waiting) => waiting.called = false,
+            None => self.list.push_back(Waiting { waker: waker.clone(), called: false }),
+        }
+    }
+
+    fn leave(&mut self, waker: &Waker) {
+        let place = self.list.iter().position(|waiting| waiting.waker.will_wake(waker));
+        place.map(|place| self.list.remove(place));
+    }
+
+    /// The next publisher whose turn it is, to be woken.
+    pub(crate) fn call(&mut self) -> Option<Waker> {
+        let waiting = self.list.iter_mut().find(|waiting| !waiting.called)?;
+        waiting.called = true;
+        Some(waiting.waker.clone())
+    }
+
+    /// All of them, to be woken.
+    pub(crate) fn dissolve(&mut self) -> Vec<Waker> {
+        self.list.drain(..).map(|waiting| waiting.waker).collect()
+    }
 }
 
 /// PUBLISHes that are encoded already, for the counters.
@@ -109,8 +158,28 @@ pub(crate) struct Post {
     pub(crate) lane: Content,
     pub(crate) tally: Tally,
     pub(crate) deliveries: Vec<Delivery>,
+    /// Whether some of the lane's part was published at QoS 0: such a publisher can only be read more slowly, while others
+    /// get their acknowledgements later.
+    pub(crate) at_most_once: bool,
+    /// The publisher, while it stands in the lane's line.
+    pub(crate) waiting: Option<Waker>,
     /// What comes back: messages of shared groups that this receiver was chosen for and cannot take any more.
     pub(crate) returned: Vec<Delivery>,
+}
+
+impl Post {
+    /// Adds a QoS 0 copy that its receiver encodes.
+    pub(crate) fn add_to_lane(&mut self, delivery: Delivery) {
+        self.at_most_once |= delivery.message.qos == Qos::AtMostOnce;
+        self.lane.push(delivery);
+    }
+
+    /// Moves what another has for the lane behind what is there.
+    pub(crate) fn take_lane(&mut self, other: &mut Self) {
+        self.lane.append(&mut other.lane);
+        self.tally.add(std::mem::take(&mut other.tally));
+        self.at_most_once |= std::mem::take(&mut other.at_most_once);
+    }
 }
 
 /// How posting went.
@@ -132,10 +201,12 @@ pub(crate) enum Patience<'a> {
         waker: &'a Waker,
         /// Bytes in the receiver's lane from which on it waits.
         from: usize,
+        /// Whether it may be read more slowly for that.
+        read: bool,
     },
     /// It waited as long as it may.
     Exhausted,
-    /// It must not wait: others wait for it, or nobody is there to wait.
+    /// It must not wait: nobody is there to wait.
     None,
 }
 
@@ -153,14 +224,19 @@ impl Lane {
         let reason = match patience {
             // The receiver went, or came back with another version, since the copy was made.
             _ if !same_wire => Some(DropReason::Offline),
-            Patience::Waits { waker, from } if held >= from && !self.stalled => {
-                if !self.slowed.iter().any(|other| other.will_wake(waker)) {
-                    self.slowed.push(waker.clone());
+            Patience::Waits { waker, from, read }
+                if self.is_full(post, held >= from) && (read || !post.at_most_once) =>
+            {
+                if held >= from {
+                    self.full_since.get_or_insert_with(Instant::now);
                 }
+                self.line.wait(waker);
+                post.waiting = Some(waker.clone());
                 return Posted::Wait;
             }
             Patience::Exhausted if held >= limits.qos0_lane_bytes_soft => {
-                self.stalled = true;
+                let since = self.full_since.unwrap_or_else(Instant::now);
+                self.stalled = since.elapsed() >= limits.publisher_slow_max;
                 Some(DropReason::SlowReader)
             }
             // What is larger than the bound by itself passes when nothing else waits.
@@ -169,6 +245,9 @@ impl Lane {
                 full.then_some(DropReason::SlowReader)
             }
         };
+        if let Some(waker) = post.waiting.take() {
+            self.line.leave(&waker);
+        }
         let tally = std::mem::take(&mut post.tally);
         match reason {
             Some(reason) => drops.block(reason, tally.publishes + post.lane.clear()),
@@ -178,5 +257,146 @@ impl Lane {
             }
         }
         Posted::Done
+    }
+
+    /// Whether a publisher has to wait: for room, or until it is its turn.
+    fn is_full(&self, post: &Post, full: bool) -> bool {
+        !self.stalled && (full || post.waiting.is_none() && !self.line.is_empty())
+    }
+
+    /// The publishers to be woken after one was served.
+    pub(crate) fn next(&mut self, limits: &Limits) -> Vec<Waker> {
+        if self.stalled {
+            self.line.dissolve()
+        } else if self.content.len() < limits.qos0_lane_bytes_soft {
+            self.line.call().into_iter().collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// What is left when its receiver has taken what was in it: the publishers that wait, if there are any.
+    pub(crate) fn emptied(line: Line) -> Option<Box<Self>> {
+        (!line.is_empty()).then(|| Box::new(Self { line, ..Self::default() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// A publisher that counts how often it is woken.
+    #[derive(Default)]
+    struct Publisher(AtomicUsize);
+
+    impl Wake for Publisher {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A lane with one publisher after the other at it.
+    struct Scene {
+        limits: Limits,
+        lane: Lane,
+        publishers: Vec<(Arc<Publisher>, Waker, Post)>,
+    }
+
+    impl Scene {
+        fn new(publishers: usize) -> Self {
+            let limits =
+                Limits { qos0_lane_bytes_soft: 10, qos0_lane_bytes_hard: 100, ..Limits::default() };
+            let publisher = |_| {
+                let publisher = Arc::new(Publisher::default());
+                let waker = Waker::from(Arc::clone(&publisher));
+                (publisher, waker, Post { at_most_once: true, ..Post::default() })
+            };
+            let publishers = (0..publishers).map(publisher).collect();
+            Self { limits, lane: Lane::default(), publishers }
+        }
+
+        /// The publisher brings ten bytes, unless it has some already; who is woken, and how many are dropped.
+        fn post(&mut self, number: usize, exhausted: bool) -> (Posted, Vec<usize>, u64) {
+            let (_, waker, post) = &mut self.publishers[number];
+            if post.lane.is_empty() {
+                post.lane.encoded().extend(&[0; 10]);
+                post.tally.publishes = 1;
+            }
+            let from = self.limits.qos0_lane_bytes_soft;
+            let patience = if exhausted {
+                Patience::Exhausted
+            } else {
+                Patience::Waits { waker, from, read: true }
+            };
+            let mut drops = Drops::default();
+            let posted = self.lane.take(post, true, patience, &self.limits, &mut drops);
+            if posted == Posted::Done {
+                self.lane.next(&self.limits).into_iter().for_each(Waker::wake);
+            }
+            (posted, self.woken(), drops.list.iter().map(|dropped| dropped.count).sum())
+        }
+
+        /// The receiver takes all there is; who is woken.
+        fn collect(&mut self) -> Vec<usize> {
+            let mut lane = std::mem::take(&mut self.lane);
+            [lane.line.call(), lane.line.call()].into_iter().flatten().for_each(Waker::wake);
+            self.lane = Lane::emptied(lane.line).map_or_else(Lane::default, |lane| *lane);
+            self.woken()
+        }
+
+        fn woken(&self) -> Vec<usize> {
+            let woken = |(number, (publisher, ..)): (usize, &(Arc<Publisher>, Waker, Post))| {
+                (publisher.0.swap(0, Ordering::Relaxed) > 0).then_some(number)
+            };
+            self.publishers.iter().enumerate().filter_map(woken).collect()
+        }
+    }
+
+    #[test]
+    fn publishers_have_their_turns_in_the_order_in_which_they_came() {
+        let mut scene = Scene::new(4);
+        assert_eq!(scene.post(0, false), (Posted::Done, vec![], 0));
+        for number in [0, 1, 2, 3] {
+            assert_eq!(scene.post(number, false), (Posted::Wait, vec![], 0));
+        }
+        assert_eq!(scene.collect(), [0, 1]);
+        assert_eq!(scene.post(0, false), (Posted::Done, vec![], 0));
+        // There is no room left, and when there is, the one just served comes last.
+        assert_eq!(scene.post(1, false), (Posted::Wait, vec![], 0));
+        assert_eq!(scene.post(0, false), (Posted::Wait, vec![], 0));
+        assert_eq!(scene.collect(), [1, 2]);
+        assert_eq!(scene.post(1, false), (Posted::Done, vec![], 0));
+        assert_eq!(scene.collect(), [0, 3]);
+        // Nobody passes the line, though there is room.
+        assert_eq!(scene.post(1, false), (Posted::Wait, vec![], 0));
+        for number in [2, 3, 0, 1] {
+            assert_eq!(scene.post(number, false).0, Posted::Done);
+            scene.collect();
+        }
+        assert!(scene.lane.line.is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_receiver_that_took_nothing() {
+        let mut scene = Scene::new(3);
+        scene.post(0, false);
+        assert_eq!(scene.post(1, false).0, Posted::Wait);
+        assert_eq!(scene.post(2, false).0, Posted::Wait);
+        // One that waited for something else before this drops its own and lets the others wait on.
+        assert_eq!(scene.post(1, true), (Posted::Done, vec![], 1));
+        assert_eq!(scene.post(1, false).0, Posted::Wait);
+        scene.limits.publisher_slow_max = std::time::Duration::ZERO;
+        assert_eq!(scene.post(1, true), (Posted::Done, vec![2], 1));
+        for _ in 0..9 {
+            assert_eq!(scene.post(2, false), (Posted::Done, vec![], 0));
+        }
+        assert_eq!(scene.post(2, false), (Posted::Done, vec![], 1));
+        scene.collect();
+        scene.post(0, false);
+        assert_eq!(scene.post(1, false).0, Posted::Wait);
     }
 }

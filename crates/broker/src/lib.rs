@@ -57,6 +57,7 @@ mod chunks;
 mod clock;
 pub mod config;
 mod core;
+mod crowding;
 mod driver;
 mod drops;
 mod end;

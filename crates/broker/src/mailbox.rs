@@ -368,6 +368,8 @@ impl Mailbox {
         let mut state = self.lock();
         self.listener.store(listener, Ordering::Relaxed);
         self.wire.store(wire as u8, Ordering::Relaxed);
+        // Nobody who publishes now is to blame for what has come to wait in the client's absence.
+        state.brake_released = !state.queue.is_empty();
         // What was queued while the client was away goes before what comes now.
         while let Some(delivery) = state.queue.pop_qos0() {
             state.lane.get_or_insert_default().content.push(delivery);
@@ -500,7 +502,10 @@ impl Mailbox {
             into.charge += Charge::of_bytes(-i64::try_from(lane.content.len()).unwrap_or(0));
             into.lane.append(&mut lane.content);
             into.tally.add(lane.tally);
-            slowed = lane.slowed;
+            // As many as there is room for; each calls the next while there is.
+            slowed.extend(lane.line.call());
+            slowed.extend(lane.line.call());
+            state.lane = Lane::emptied(lane.line);
         }
         for _ in 0..wants.quota {
             let Some(mut delivery) = state.queue.pop_to_send() else { break };
@@ -515,7 +520,7 @@ impl Mailbox {
         let own = state.own_limits(wants.limits);
         let limits = own.as_ref().unwrap_or(wants.limits);
         into.asks = state.queue.ask_for_more(limits);
-        into.left = state.lane.is_some();
+        into.left = state.lane.as_ref().is_some_and(|lane| !lane.content.is_empty());
         into.waiting = state.queue.ready();
         into.queued = state.queue.messages();
         if state.queue.is_empty() {
@@ -668,7 +673,7 @@ impl State {
         self.queue.charge(Charge::of_bytes(-i64::try_from(lane.content.len()).unwrap_or(0)));
         let messages = lane.content.clear();
         drops.block(DropReason::Offline, lane.tally.publishes + messages);
-        lane.slowed
+        lane.line.dissolve()
     }
 }
 

@@ -216,10 +216,18 @@ counters! {
     messages_paged_in,
     /// Wills published.
     wills_published,
-    /// Times that a QoS 0 publisher was read more slowly for the sake of its receiver.
+    /// Times that a QoS 0 publisher was not read for a while, for the sake of its receiver.
     publishers_slowed,
-    /// Times that a QoS 0 publisher's wait reached `publisher_slow_max`.
+    /// Times that such a wait reached `publisher_slow_max`, so that the receiver's drop rule acted.
     publishers_slowed_full,
+    /// Microseconds that QoS 0 publishers were not read, of all of them together.
+    publishers_slowed_micros,
+    /// Times that acknowledgements of a QoS 1 or 2 publisher were withheld for a while, for the sake of its receiver.
+    publishers_braked,
+    /// Times that such a wait reached `publisher_slow_max`, so that the receiver's drop rule acts.
+    publishers_braked_full,
+    /// Microseconds that acknowledgements were withheld, of all publishers together.
+    publishers_braked_micros,
     /// Messages moved from one member of a shared group to another.
     shared_redistributed,
     /// Filters of 3.1 clients granted although refused, and never served (3.1 has no failure code).

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 
 use dunlin_codec::{Qos, TopicName};
 use dunlin_session::{Delivery, Origin};
@@ -31,6 +32,8 @@ pub(crate) struct Group {
     stored: AtomicBool,
     /// Whether messages wait in the queue: read by members without the lock.
     waiting: AtomicBool,
+    /// Whether so much waits, although a member is connected, that publishers are braked.
+    crowded: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -43,6 +46,12 @@ struct State {
     queue: VecDeque<Delivery>,
     bytes: usize,
     last_seq: u64,
+    /// Publishers whose acknowledgements are withheld until less waits. At most one entry for each connection.
+    braked: Vec<Waker>,
+    /// Whether braking did not help: until little waits, nobody is braked for this group.
+    brake_released: bool,
+    /// Messages and bytes that are little, as the limits were when there was much.
+    little: (usize, usize),
 }
 
 /// One member.
@@ -85,6 +94,7 @@ impl Group {
             session_no,
             stored: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -193,7 +203,56 @@ impl Group {
         state.bytes += size;
         state.queue.push_back(delivery);
         self.waiting.store(true, Ordering::Release);
+        let (messages, bytes) =
+            (limits.shared_group_queue_messages_max, limits.shared_group_queue_bytes_max);
+        let crowded = state.queue.len() > messages / 8 || state.bytes > bytes / 8;
+        if crowded && !state.brake_released && !self.is_crowded() {
+            state.little = (messages / 16, bytes / 16);
+            let drains = state.members.iter().any(|member| member.mailbox.is_online());
+            self.crowded.store(drains, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// Whether publishers with QoS above 0 are to be braked for the sake of this group.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the publisher when less waits here; `false` if it need not wait.
+    pub(crate) fn brake(&self, waker: &Waker) -> bool {
+        let mut state = self.state.lock();
+        if !self.is_crowded() {
+            return false;
+        }
+        if !state.braked.iter().any(|other| other.will_wake(waker)) {
+            state.braked.push(waker.clone());
+        }
+        true
+    }
+
+    /// The members did not catch up in the time that publishers wait for them.
+    pub(crate) fn give_brake_up(&self) {
+        let mut state = self.state.lock();
+        state.brake_released = true;
+        self.crowded.store(false, Ordering::Relaxed);
+        let braked = std::mem::take(&mut state.braked);
+        drop(state);
+        braked.into_iter().for_each(Waker::wake);
+    }
+
+    /// Something was taken from the queue: if little is left, the publishers that waited for that are given back.
+    fn relieved(&self, state: &mut State) -> Vec<Waker> {
+        if state.queue.is_empty() {
+            state.queue = VecDeque::new();
+            self.waiting.store(false, Ordering::Release);
+        }
+        if state.queue.len() > state.little.0 || state.bytes > state.little.1 {
+            return Vec::new();
+        }
+        state.brake_released = false;
+        self.crowded.store(false, Ordering::Relaxed);
+        std::mem::take(&mut state.braked)
     }
 
     /// Puts a message back that waited here before a restart, whatever the bounds: it was accepted.
@@ -250,10 +309,9 @@ impl Group {
         let position = state.queue.iter().position(may_get)?;
         let delivery = state.queue.remove(position)?;
         state.bytes -= delivery.message.size();
-        if state.queue.is_empty() {
-            state.queue = VecDeque::new();
-            self.waiting.store(false, Ordering::Release);
-        }
+        let braked = self.relieved(&mut state);
+        drop(state);
+        braked.into_iter().for_each(Waker::wake);
         Some(delivery)
     }
 
@@ -268,10 +326,9 @@ impl Group {
         let count = count.min(state.queue.len());
         let taken: Vec<Delivery> = state.queue.drain(..count).collect();
         state.bytes -= taken.iter().map(|delivery| delivery.message.size()).sum::<usize>();
-        if state.queue.is_empty() {
-            state.queue = VecDeque::new();
-            self.waiting.store(false, Ordering::Release);
-        }
+        let braked = self.relieved(&mut state);
+        drop(state);
+        braked.into_iter().for_each(Waker::wake);
         taken
     }
 }

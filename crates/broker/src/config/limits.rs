@@ -104,7 +104,8 @@ pub struct Limits {
     /// Bytes queued at QoS 0 for a connected client. Further QoS 0 messages for it are dropped.
     pub qos0_lane_bytes_hard: usize,
     /// The longest that a publisher waits for slower receivers: at QoS 0 it is read more slowly; at QoS 1 and 2 its
-    /// acknowledgements come later while an eighth of a receiver's queue is full. Then their drop rule acts.
+    /// acknowledgements come later while an eighth of a receiver's queue, or of a shared group's, is full. Then their drop
+    /// rule acts.
     pub publisher_slow_max: Duration,
     /// Messages waiting in one shared group for a member that can take them. Further ones are dropped.
     pub shared_group_queue_messages_max: usize,

@@ -8,11 +8,12 @@ use dunlin_codec::{Qos, ReasonCode};
 use dunlin_session::Token;
 
 use crate::core::Core;
+use crate::crowding::{Crowded, Wait};
 use crate::fanout::{Staged, Staging};
 use crate::handing_in::NotTaken;
 use crate::lane::{Patience, Posted};
 use crate::mailbox::Mailbox;
-use crate::metrics::add;
+use crate::metrics::{Counters, add};
 use crate::persist::Write;
 use crate::retained::Replay;
 use crate::router::Route;
@@ -30,10 +31,12 @@ pub(super) struct Busy {
     pub(super) held_since: Option<Instant>,
     /// What the committer had no room for.
     pub(super) stuck: Option<Write>,
-    /// Answers to this client's PUBLISHes that are withheld while too much waits for a receiver.
+    /// Answers to this client's PUBLISHes that are withheld while too much waits for a receiver: at most its Receive Maximum.
     pub(super) braked: Vec<(Token, ReasonCode)>,
-    /// That receiver, and since when.
-    pub(super) braked_by: Option<(Arc<Mailbox>, Instant)>,
+    /// Where that waits, if it is not held here, and since when the publisher waits for it.
+    pub(super) braked_by: Option<(Crowded, Instant)>,
+    slowed_wait: Wait,
+    braked_wait: Wait,
     /// Retained messages still to be sent, by subscription.
     pub(super) replays: Vec<Replay>,
     /// SUBSCRIBEs and UNSUBSCRIBEs whose changes are on their way to the store.
@@ -61,6 +64,8 @@ impl Busy {
             stuck: None,
             braked: Vec::new(),
             braked_by: None,
+            slowed_wait: Wait::default(),
+            braked_wait: Wait::default(),
             replays: Vec::new(),
             requests: Vec::new(),
             groups: Vec::new(),
@@ -74,9 +79,28 @@ impl Busy {
             && self.held.is_empty()
             && self.stuck.is_none()
             && self.braked.is_empty()
+            && self.braked_by.is_none()
             && self.replays.is_empty()
             && self.requests.is_empty()
             && self.groups.is_empty()
+    }
+
+    /// Whether the client is not read because of what is held.
+    pub(super) fn slows(&self) -> bool {
+        self.held.iter().any(|staged| staged.post.at_most_once)
+    }
+
+    /// Whether answers to its PUBLISHes are withheld.
+    pub(super) fn brakes(&self) -> bool {
+        self.braked_by.is_some() || self.held.iter().any(|staged| !staged.post.at_most_once)
+    }
+
+    /// Counts waits that have begun or ended by now.
+    pub(super) fn count_waits(&mut self, counters: &Counters, now: Instant) {
+        let (times, micros) = (&counters.publishers_slowed, &counters.publishers_slowed_micros);
+        self.slowed_wait.note(self.slows(), now, times, micros);
+        let (times, micros) = (&counters.publishers_braked, &counters.publishers_braked_micros);
+        self.braked_wait.note(!self.braked.is_empty(), now, times, micros);
     }
 }
 
@@ -148,20 +172,37 @@ impl Driver {
     }
 
     pub(super) fn flush(&mut self, staging: &mut Staging, cx: Option<&Context<'_>>) {
-        let mut held = Vec::new();
+        let mut held =
+            self.busy.as_mut().map_or_else(Vec::new, |busy| std::mem::take(&mut busy.held));
         let patience = match cx {
-            Some(cx) if self.may_wait() => {
-                Patience::Waits { waker: cx.waker(), from: self.core.lane_soft() }
-            }
+            Some(cx) if self.state == State::Open => self.patience(cx),
             _ => Patience::None,
         };
         staging.flush(&self.core, patience, &mut held);
         if !held.is_empty() {
-            add(&self.counters().publishers_slowed, 1);
             let now = Instant::now();
             let busy = self.busy(now);
-            busy.held.append(&mut held);
+            busy.held = held;
             busy.held_since.get_or_insert(now);
+            self.count_waits(now);
+        }
+    }
+
+    fn patience<'a>(&self, cx: &'a Context<'_>) -> Patience<'a> {
+        Patience::Waits {
+            waker: cx.waker(),
+            from: self.core.lane_soft(),
+            read: self.may_be_slowed(),
+        }
+    }
+
+    fn count_waits(&mut self, now: Instant) {
+        let counters = self
+            .mailbox
+            .as_ref()
+            .map_or(&self.core.counters, |mailbox| &mailbox.namespace.counters);
+        if let Some(busy) = &mut self.busy {
+            busy.count_waits(counters, now);
         }
     }
 
@@ -176,6 +217,7 @@ impl Driver {
             }
             stuck = busy.stuck.take();
         }
+        self.count_waits(Instant::now());
         self.flush(staging, None);
         let write = staging.take_write(&core, self.mailbox.as_ref());
         for write in stuck.into_iter().chain(write) {
@@ -183,8 +225,9 @@ impl Driver {
         }
     }
 
-    /// Whether this publisher may wait for a slow receiver: not if somebody waits for it, or two could wait for each other.
-    fn may_wait(&self) -> bool {
+    /// Whether this publisher may be read more slowly for a slow receiver: not if somebody waits for it, or two could wait for
+    /// each other.
+    fn may_be_slowed(&self) -> bool {
         let idle = self.mailbox.as_ref().is_none_or(|mailbox| mailbox.queued() == (0, 0));
         self.state == State::Open
             && idle
@@ -194,25 +237,27 @@ impl Driver {
 
     /// Tries again what slow receivers had no room for.
     pub(super) fn post_held(&mut self, now: Instant, cx: &Context<'_>) {
-        let may_wait = self.may_wait();
+        if self.busy.as_ref().is_none_or(|busy| busy.held.is_empty()) {
+            return;
+        }
+        let patience = self.patience(cx);
         let core = Arc::clone(&self.core);
-        let Some(busy) = self.busy.as_mut().filter(|busy| !busy.held.is_empty()) else { return };
+        let Some(busy) = &mut self.busy else { return };
         let config = core.config();
         let slow_max = config.limits.publisher_slow_max;
         let waited =
             busy.held_since.is_some_and(|since| now.saturating_duration_since(since) >= slow_max);
-        let patience = match (waited, may_wait) {
-            (true, _) => Patience::Exhausted,
-            (false, true) => Patience::Waits { waker: cx.waker(), from: core.lane_soft() },
-            (false, false) => Patience::None,
-        };
+        let patience = if waited { Patience::Exhausted } else { patience };
         if let Some(mailbox) = self.mailbox.as_ref().filter(|_| waited) {
-            add(&mailbox.namespace.counters.publishers_slowed_full, 1);
+            let counters = &mailbox.namespace.counters;
+            add(&counters.publishers_slowed_full, busy.slows().into());
+            add(&counters.publishers_braked_full, busy.brakes().into());
         }
         busy.held.retain_mut(|staged| core.post(staged, patience, &config.limits) == Posted::Wait);
         if busy.held.is_empty() {
             busy.held_since = None;
         }
+        self.count_waits(now);
     }
 
     /// Tries again to hand in what the committer had no room for.
@@ -226,41 +271,57 @@ impl Driver {
         }
     }
 
-    /// The answer to a PUBLISH whose message is with everybody now: `None` if it is withheld for a while, because so much
-    /// waits for one of them that this publisher is to be braked.
+    /// What to answer to the PUBLISH staged last, if it is to be answered now: nothing for a while if so much waits for a
+    /// receiver that this publisher is to be braked.
+    #[inline]
     pub(super) fn braked(
         &mut self,
-        answer: (Token, ReasonCode),
+        answer: Option<(Token, ReasonCode)>,
         staging: &mut Staging,
         now: Instant,
     ) -> Option<(Token, ReasonCode)> {
-        let withheld = self.busy.as_ref().is_some_and(|busy| busy.braked_by.is_some());
-        let crowded = staging.crowded.take();
-        if !withheld && crowded.is_none() {
+        if let Some(crowded) = staging.crowded.take() {
+            self.busy(now).braked_by.get_or_insert((crowded, now));
+        }
+        answer.and_then(|answer| self.withheld(answer, now))
+    }
+
+    /// The answer to a PUBLISH whose message is with everybody now; `None` if it is withheld for a while.
+    #[inline]
+    pub(super) fn withheld(
+        &mut self,
+        answer: (Token, ReasonCode),
+        now: Instant,
+    ) -> Option<(Token, ReasonCode)> {
+        let Some(busy) = self.busy.as_mut().filter(|busy| busy.brakes()) else {
             return Some(answer);
-        }
-        let busy = self.busy(now);
+        };
         busy.braked.push(answer);
-        if let Some(mailbox) = crowded {
-            busy.braked_by.get_or_insert((mailbox, now));
-        }
+        self.count_waits(now);
         None
     }
 
     /// Lets the withheld answers go when the receiver has caught up, or was waited for long enough.
     pub(super) fn release_brake(&mut self, now: Instant, cx: &Context<'_>) {
         let Some(busy) = &mut self.busy else { return };
-        let Some((mailbox, since)) = &busy.braked_by else { return };
-        let slow_max = self.core.config().limits.publisher_slow_max;
-        let late = now.saturating_duration_since(*since) >= slow_max;
-        if late {
-            mailbox.give_brake_up();
-        } else if mailbox.brake(cx.waker()) {
+        if let Some((crowded, since)) = &busy.braked_by {
+            let slow_max = self.core.config().limits.publisher_slow_max;
+            if now.saturating_duration_since(*since) >= slow_max {
+                crowded.give_brake_up();
+                if let Some(mailbox) = &self.mailbox {
+                    add(&mailbox.namespace.counters.publishers_braked_full, 1);
+                }
+            } else if crowded.brake(cx.waker()) {
+                return;
+            }
+            busy.braked_by = None;
+        }
+        if busy.braked.is_empty() || busy.brakes() {
             return;
         }
-        busy.braked_by = None;
         for (token, reason) in std::mem::take(&mut busy.braked) {
             self.acknowledge(token, reason);
         }
+        self.count_waits(now);
     }
 }

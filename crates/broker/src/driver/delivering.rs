@@ -81,7 +81,9 @@ impl Driver {
     fn noticed(&mut self, notice: Notice, staging: &mut Staging, now: Instant) {
         match notice {
             Notice::Routed { token, reason } => {
-                self.feed(Input::Routed { token, reason }, staging, now)
+                if let Some((token, reason)) = self.withheld((token, reason), now) {
+                    self.feed(Input::Routed { token, reason }, staging, now);
+                }
             }
             // [MQTT-4.3.2-4] What is not stored is not acknowledged. 5.0 can say why [MQTT-4.13.2-1]; before it, only the end
             // of the connection says that the message has to be sent again. [MQTT-4.8.0-2 @3.1.1]

@@ -203,9 +203,10 @@ impl Driver {
         self.quota = None;
         let mut requests = Vec::new();
         let mut braked = Vec::new();
-        if let Some(busy) = self.busy.take() {
+        if let Some(mut busy) = self.busy.take() {
+            braked = std::mem::take(&mut busy.braked);
+            busy.count_waits(self.counters(), now);
             requests = busy.requests;
-            braked = busy.braked;
             if let Some(mailbox) = self.mailbox.as_ref().filter(|_| !busy.replays.is_empty()) {
                 mailbox.add_replays(busy.replays);
             }

@@ -336,9 +336,8 @@ impl Driver {
     ) {
         match output {
             Output::Route(route) => {
-                if let Some(answer) = self.route(*route, staging, now)
-                    && let Some((token, reason)) = self.braked(answer, staging, now)
-                {
+                let answer = self.route(*route, staging, now);
+                if let Some((token, reason)) = self.braked(answer, staging, now) {
                     self.acknowledge(token, reason);
                 }
             }

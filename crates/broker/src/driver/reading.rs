@@ -151,8 +151,7 @@ impl Driver {
 
     /// Whether the client is read now.
     pub(super) fn reads(&self) -> bool {
-        let busy =
-            self.busy.as_ref().is_some_and(|busy| !busy.held.is_empty() || busy.stuck.is_some());
+        let busy = self.busy.as_ref().is_some_and(|busy| busy.slows() || busy.stuck.is_some());
         self.pending.is_none()
             && !busy
             && self.machine.accepts_packets()
@@ -263,9 +262,8 @@ impl Driver {
     ) {
         let taken = match self.machine.publish(publish, now, out) {
             Ok(Some(route)) => {
-                if let Some(answer) = self.route(route, staging, now)
-                    && let Some((token, reason)) = self.braked(answer, staging, now)
-                {
+                let answer = self.route(route, staging, now);
+                if let Some((token, reason)) = self.braked(answer, staging, now) {
                     self.acknowledge(token, reason);
                 }
                 Ok(())

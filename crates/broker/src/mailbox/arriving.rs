@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Instant;
 
 use dunlin_codec::Message;
@@ -17,7 +18,7 @@ use crate::persist::{Arrival, answer_parked};
 use crate::queue::{Drops, Offered, Settled, Window};
 use crate::retained::Replay;
 
-use super::{Mailbox, Notice, Owner, Wire, wake};
+use super::{Mailbox, Notice, Owner, State, Wire, wake};
 
 impl Mailbox {
     /// Takes in what a publisher's batch has for this receiver.
@@ -56,21 +57,31 @@ impl Mailbox {
             state.offer(delivery, limits, drops);
         }
         let mut posted = Posted::Done;
+        let mut slowed = Vec::new();
         if !post.lane.is_empty() {
             let same_wire = self.wire() == wire;
             let lane = state.lane.get_or_insert_default();
             let before = lane.content.len();
             posted = lane.take(post, same_wire, patience, limits, drops);
             charge = Charge::of_bytes(i64::try_from(lane.content.len() - before).unwrap_or(0));
+            if posted == Posted::Done {
+                slowed = lane.next(limits);
+            }
         }
         charge += state.queue.take_charge();
-        if !state.brake_released && self.is_online() && state.queue.is_crowded(limits) {
-            self.crowded.store(true, Ordering::Relaxed);
-        }
+        self.look_for_crowd(&state, limits);
         let waker = state.signal();
         drop(state);
         wake(waker);
+        slowed.into_iter().for_each(Waker::wake);
         (posted, charge)
+    }
+
+    /// From now on publishers are braked for a connected client, if enough waits for it.
+    fn look_for_crowd(&self, state: &State, limits: &Limits) {
+        if !state.brake_released && self.is_online() && state.queue.is_crowded(limits) {
+            self.crowded.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Keeps room for a message that goes through the store first; `false` if it was dropped by the overflow policy.
@@ -87,7 +98,10 @@ impl Mailbox {
         let own = state.own_limits(limits);
         let limits = own.as_ref().unwrap_or(limits);
         match state.queue.reserve(message.size(), limits, drops) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.look_for_crowd(&state, limits);
+                true
+            }
             Err((reason, outcome)) => {
                 drops.message(reason, Arc::clone(message));
                 let waker = if outcome == Offered::Disconnect {

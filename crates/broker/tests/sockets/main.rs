@@ -10,6 +10,7 @@
 
 mod aliases;
 mod authentication;
+mod back_pressure;
 mod bans;
 mod doors;
 mod drops;

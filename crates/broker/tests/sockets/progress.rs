@@ -17,9 +17,9 @@ struct Flood {
     acknowledged: usize,
 }
 
-/// Publishes to `to` as fast as the window allows while taking what comes, until all of its own is acknowledged and as much has
+/// Publishes to the client `to` as fast as the window allows while taking what comes, until all of its own is acknowledged and as much has
 /// come from the other. At QoS 0, where some may be lost, until nothing has come for a while.
-async fn flood(mut client: Client, to: &'static str, qos: Qos) -> Flood {
+async fn flood(mut client: Client, to: usize, qos: Qos) -> Flood {
     const WINDOW: usize = 100;
     let mut outcome = Flood::default();
     let mut sent = 0;
@@ -28,7 +28,7 @@ async fn flood(mut client: Client, to: &'static str, qos: Qos) -> Flood {
     loop {
         while sent < MESSAGES && (qos == QOS0 || begun < WINDOW) && writer.has_room() {
             sent += 1;
-            let mut packet = publish(to, vec![b'x'; PAYLOAD]).qos(qos);
+            let mut packet = publish(&exact(to), vec![b'x'; PAYLOAD]).qos(qos);
             if qos != QOS0 {
                 begun += 1;
                 packet = packet.id(u16::try_from(sent).expect("below 65,536"));
@@ -66,27 +66,32 @@ async fn flood(mut client: Client, to: &'static str, qos: Qos) -> Flood {
     }
 }
 
-async fn check_mutual_flood(version: Version, qos: Qos) {
+/// Clients in a ring, each of which floods the next: one floods itself, two flood each other. `versions` are theirs.
+async fn check_ring(versions: &[Version], filter: fn(usize) -> String, qos: Qos) {
     let server = Server::start().await;
-    let mut a = server.connect(connect(version, "a")).await;
-    a.subscribe("to/a", qos).await;
-    let mut b = server.connect(connect(version, "b")).await;
-    b.subscribe("to/b", qos).await;
-    let a = tokio::spawn(flood(a, "to/b", qos));
-    let b = tokio::spawn(flood(b, "to/a", qos));
-    for flood in [a, b] {
+    let mut clients = Vec::new();
+    for (number, version) in versions.iter().enumerate() {
+        let mut client = server.connect(connect(*version, &format!("c{number}"))).await;
+        client.subscribe(&filter(number), qos).await;
+        clients.push(client);
+    }
+    let floods: Vec<_> = clients
+        .into_iter()
+        .enumerate()
+        .map(|(number, client)| tokio::spawn(flood(client, (number + 1) % versions.len(), qos)))
+        .collect();
+    for flood in floods {
         check_outcome(&within_flood(flood).await, qos);
     }
     server.assert_alive().await;
 }
 
-async fn check_own_flood(version: Version, qos: Qos) {
-    let server = Server::start().await;
-    let mut client = server.connect(connect(version, "s")).await;
-    client.subscribe("own", qos).await;
-    let flood = tokio::spawn(flood(client, "own", qos));
-    check_outcome(&within_flood(flood).await, qos);
-    server.assert_alive().await;
+fn exact(number: usize) -> String {
+    format!("to/{number}")
+}
+
+fn wildcard(number: usize) -> String {
+    format!("+/{number}/#")
 }
 
 async fn within_flood(flood: tokio::task::JoinHandle<Flood>) -> Flood {
@@ -109,37 +114,53 @@ fn check_outcome(outcome: &Flood, qos: Qos) {
 versions!(two_clients_may_flood_each_other_at_qos_0: V3_1_1, V5);
 // [MQTT-4.9.0-3]
 async fn two_clients_may_flood_each_other_at_qos_0(version: Version) {
-    check_mutual_flood(version, QOS0).await;
+    check_ring(&[version; 2], exact, QOS0).await;
 }
 
 versions!(two_clients_may_flood_each_other_at_qos_1: V3_1_1, V5);
 // [MQTT-4.9.0-3] [MQTT-3.3.4-8]
 async fn two_clients_may_flood_each_other_at_qos_1(version: Version) {
-    check_mutual_flood(version, QOS1).await;
+    check_ring(&[version; 2], exact, QOS1).await;
 }
 
 versions!(two_clients_may_flood_each_other_at_qos_2: V3_1_1, V5);
 // [MQTT-4.9.0-3] [MQTT-3.3.4-8]
 async fn two_clients_may_flood_each_other_at_qos_2(version: Version) {
-    check_mutual_flood(version, QOS2).await;
+    check_ring(&[version; 2], exact, QOS2).await;
 }
 
 versions!(a_client_may_flood_itself_at_qos_0: V3_1_1, V5);
 // [MQTT-4.9.0-3]
 async fn a_client_may_flood_itself_at_qos_0(version: Version) {
-    check_own_flood(version, QOS0).await;
+    check_ring(&[version], exact, QOS0).await;
 }
 
 versions!(a_client_may_flood_itself_at_qos_1: V3_1_1, V5);
 // [MQTT-4.9.0-3] [MQTT-3.3.4-8]
 async fn a_client_may_flood_itself_at_qos_1(version: Version) {
-    check_own_flood(version, QOS1).await;
+    check_ring(&[version], exact, QOS1).await;
 }
 
 versions!(a_client_may_flood_itself_at_qos_2: V3_1_1, V5);
 // [MQTT-4.9.0-3] [MQTT-3.3.4-8]
 async fn a_client_may_flood_itself_at_qos_2(version: Version) {
-    check_own_flood(version, QOS2).await;
+    check_ring(&[version], exact, QOS2).await;
+}
+
+versions!(three_clients_may_flood_each_other_in_a_ring: V3_1_1, V5);
+// [MQTT-4.9.0-3] [MQTT-3.3.4-8]
+async fn three_clients_may_flood_each_other_in_a_ring(version: Version) {
+    for qos in [QOS0, QOS1, QOS2] {
+        check_ring(&[version; 3], exact, qos).await;
+    }
+}
+
+versions!(a_ring_of_wildcards_and_both_versions_may_flood_itself: V3_1_1, V5);
+// [MQTT-4.9.0-3] [MQTT-3.3.4-8]
+async fn a_ring_of_wildcards_and_both_versions_may_flood_itself(version: Version) {
+    for qos in [QOS0, QOS1, QOS2] {
+        check_ring(&[version, Version::V5, Version::V3_1_1], wildcard, qos).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
