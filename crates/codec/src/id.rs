@@ -1,9 +1,10 @@
 //! Identifiers that are checked once and then carried by type.
 
+use alloc::sync::Arc;
 use core::{borrow::Borrow, fmt, num::NonZeroU16, num::NonZeroU32};
 
 use bytes::Bytes;
-use dunlin_topics::{InvalidText, Text, TextRules};
+use dunlin_topics::{InvalidText, Text, TextRules, check_text};
 
 use crate::primitive::VARINT_MAX;
 
@@ -110,8 +111,10 @@ impl fmt::Display for SubscriptionId {
 }
 
 /// Names a client and its Session State. Empty only on the wire, where it asks the server for one.
+///
+/// It has its bytes to itself, and a clone shares them: a server keeps several of each client.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ClientId(Text);
+pub struct ClientId(Arc<[u8]>);
 
 impl ClientId {
     /// Checks a Client Identifier by the default rules for text.
@@ -120,7 +123,7 @@ impl ClientId {
     ///
     /// What [`Text::new`] refuses.
     pub fn new(id: impl Into<Bytes>) -> Result<Self, InvalidText> {
-        Text::new(id).map(Self)
+        Self::with_rules(id, TextRules::default())
     }
 
     /// Checks a Client Identifier by the given rules for text.
@@ -129,31 +132,36 @@ impl ClientId {
     ///
     /// What [`Text::with_rules`] refuses.
     pub fn with_rules(id: impl Into<Bytes>, rules: TextRules) -> Result<Self, InvalidText> {
-        Text::with_rules(id.into(), rules).map(Self)
+        Self::parse(&id.into(), rules)
     }
 
-    /// The identifier of no bytes.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self(Text::empty())
+    /// Copies a Client Identifier that keeps to the given rules for text.
+    ///
+    /// # Errors
+    ///
+    /// What [`check_text`] refuses.
+    pub fn parse(id: &[u8], rules: TextRules) -> Result<Self, InvalidText> {
+        check_text(id, rules)?;
+        Ok(Self(id.into()))
     }
 
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        core::str::from_utf8(&self.0).expect("every constructor checks that the bytes are UTF-8")
     }
 
     /// As bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        &self.0
     }
 
-    /// As checked text, which is how packets carry it.
+    /// A copy as text, which is how packets carry it.
     #[must_use]
-    pub const fn text(&self) -> &Text {
-        &self.0
+    pub fn text(&self) -> Text {
+        Text::parse(&self.0, TextRules::PERMISSIVE)
+            .expect("every constructor checks that the bytes are text")
     }
 
     /// Length in bytes.
@@ -183,7 +191,7 @@ impl AsRef<[u8]> for ClientId {
 
 impl From<Text> for ClientId {
     fn from(text: Text) -> Self {
-        Self(text)
+        Self(text.as_bytes().into())
     }
 }
 

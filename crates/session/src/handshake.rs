@@ -190,7 +190,7 @@ impl Handshake {
             retain_available: unavailable(capabilities.retain_available),
             maximum_packet_size: NonZeroU32::new(capabilities.maximum_packet_size),
             // [MQTT-3.1.3-7] [MQTT-3.2.2-16]
-            assigned_client_id: self.client_id_assigned.then(|| self.client_id.text().clone()),
+            assigned_client_id: self.client_id_assigned.then(|| self.client_id.text()),
             topic_alias_maximum: Some(capabilities.topic_alias_maximum).filter(|max| *max != 0),
             wildcard_subscription_available: unavailable(
                 capabilities.wildcard_subscription_available,
@@ -224,7 +224,7 @@ fn client_id(
         if id.len() > usize::from(maximum) {
             return Err(Violation::ClientIdTooLong { maximum });
         }
-        let id = ClientId::with_rules(Bytes::copy_from_slice(id), TextRules::PERMISSIVE);
+        let id = ClientId::parse(id, TextRules::PERMISSIVE);
         return id.map(|id| (id, false)).map_err(|_| Violation::ClientIdNotText);
     }
     match connect.version {
