@@ -2,12 +2,13 @@
 //!
 //! The lock is held for a look-up only. It may be taken before a mailbox's lock, never while one is held.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dunlin_codec::ClientId;
 use dunlin_store::SessionNo;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use crate::mailbox::Mailbox;
@@ -15,6 +16,8 @@ use crate::metrics::shift;
 
 /// Parts of the table with a lock of their own, so that many CONNECTs at once do not queue up.
 const SHARDS: usize = 16;
+/// Places that a shard keeps when it is emptied. Beyond, it gives three unused quarters back.
+const KEPT: usize = 64;
 
 /// What the registries of one broker share: session numbers are the store's, which has all namespaces in it.
 #[derive(Debug)]
@@ -42,10 +45,13 @@ impl Numbers {
     }
 }
 
+/// By the Client Identifier, which the mailbox itself has: a place takes nine bytes.
+type Shard = HashTable<Arc<Mailbox>>;
+
 /// The sessions of one namespace.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    shards: [Mutex<HashMap<ClientId, Arc<Mailbox>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     hasher: hashbrown::DefaultHashBuilder,
     numbers: Arc<Numbers>,
 }
@@ -59,11 +65,15 @@ impl Registry {
         }
     }
 
-    fn shard(&self, client_id: &ClientId) -> &Mutex<HashMap<ClientId, Arc<Mailbox>>> {
-        use std::hash::BuildHasher;
+    fn hash(&self, client_id: &ClientId) -> u64 {
+        self.hasher.hash_one(client_id.as_bytes())
+    }
+
+    /// The part of the table for this hash. It goes by bits that the table itself has no use for: it takes the lowest and the
+    /// highest ones.
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
         let [first, ..] = &self.shards;
-        let index = usize::try_from(self.hasher.hash_one(client_id.as_bytes()) % SHARDS as u64)
-            .unwrap_or(0);
+        let index = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or(0);
         self.shards.get(index).unwrap_or(first)
     }
 
@@ -78,12 +88,13 @@ impl Registry {
         client_id: &ClientId,
         make: impl FnOnce() -> Mailbox,
     ) -> (Arc<Mailbox>, bool) {
-        let mut shard = self.shard(client_id).lock();
-        if let Some(mailbox) = shard.get(client_id) {
+        let hash = self.hash(client_id);
+        let mut shard = self.shard(hash).lock();
+        if let Some(mailbox) = shard.find(hash, |mailbox| mailbox.client_id == *client_id) {
             return (Arc::clone(mailbox), false);
         }
         let mailbox = Arc::new(make());
-        shard.insert(client_id.clone(), Arc::clone(&mailbox));
+        shard.insert_unique(hash, Arc::clone(&mailbox), |other| self.hash(&other.client_id));
         self.count(1);
         (mailbox, true)
     }
@@ -93,7 +104,9 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, client_id: &ClientId) -> Option<Arc<Mailbox>> {
-        self.shard(client_id).lock().get(client_id).map(Arc::clone)
+        let hash = self.hash(client_id);
+        let shard = self.shard(hash).lock();
+        shard.find(hash, |mailbox| mailbox.client_id == *client_id).map(Arc::clone)
     }
 
     /// Puts what `make` makes in the place of `old`, whose session is over; none if somebody else did before.
@@ -102,8 +115,9 @@ impl Registry {
         old: &Arc<Mailbox>,
         make: impl FnOnce() -> Mailbox,
     ) -> Option<Arc<Mailbox>> {
-        let mut shard = self.shard(&old.client_id).lock();
-        let place = shard.get_mut(&old.client_id).filter(|mailbox| Arc::ptr_eq(mailbox, old))?;
+        let hash = self.hash(&old.client_id);
+        let mut shard = self.shard(hash).lock();
+        let place = shard.find_mut(hash, |mailbox| Arc::ptr_eq(mailbox, old))?;
         let mailbox = Arc::new(make());
         *place = Arc::clone(&mailbox);
         Some(mailbox)
@@ -111,18 +125,28 @@ impl Registry {
 
     /// Adds a session from the store.
     pub(crate) fn restore(&self, mailbox: Arc<Mailbox>) {
-        let client_id = mailbox.client_id.clone();
-        if self.shard(&client_id).lock().insert(client_id.clone(), mailbox).is_none() {
-            self.count(1);
+        let hash = self.hash(&mailbox.client_id);
+        let mut shard = self.shard(hash).lock();
+        match shard.find_mut(hash, |other| other.client_id == mailbox.client_id) {
+            Some(place) => *place = mailbox,
+            None => {
+                shard.insert_unique(hash, mailbox, |other| self.hash(&other.client_id));
+                self.count(1);
+            }
         }
     }
 
     /// Forgets a session that has ended.
     pub(crate) fn remove(&self, mailbox: &Arc<Mailbox>) {
-        let mut shard = self.shard(&mailbox.client_id).lock();
-        if shard.get(&mailbox.client_id).is_some_and(|other| Arc::ptr_eq(other, mailbox)) {
-            shard.remove(&mailbox.client_id);
+        let hash = self.hash(&mailbox.client_id);
+        let mut shard = self.shard(hash).lock();
+        if let Ok(place) = shard.find_entry(hash, |other| Arc::ptr_eq(other, mailbox)) {
+            place.remove();
             self.count(-1);
+            if shard.capacity() > KEPT && shard.len() < shard.capacity() / 4 {
+                let room = shard.len() * 2;
+                shard.shrink_to(room, |other| self.hash(&other.client_id));
+            }
         }
     }
 
@@ -137,7 +161,7 @@ impl Registry {
     /// Every mailbox, a shard at a time.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<Mailbox>)) {
         for shard in &self.shards {
-            let mailboxes: Vec<Arc<Mailbox>> = shard.lock().values().map(Arc::clone).collect();
+            let mailboxes: Vec<Arc<Mailbox>> = shard.lock().iter().map(Arc::clone).collect();
             mailboxes.iter().for_each(&mut each);
         }
     }
