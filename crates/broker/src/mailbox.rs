@@ -14,6 +14,7 @@
 mod arriving;
 mod standing;
 mod subscriber;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::queue::{Drops, Offered, Queue, Settled};
 use crate::retained::Replay;
 
 use standing::{Marks, Standing};
+use waiting::Waiting;
 
 pub(crate) use subscriber::{Counted, Subscriber};
 
@@ -107,7 +109,6 @@ struct State {
     owner: Owner,
     /// How often the session was claimed. Only the newest claimant gets it.
     claims: u32,
-    claimant: Option<Waker>,
     /// Wakes the owner.
     waker: Option<Waker>,
     /// Whether the owner was woken since it last looked.
@@ -116,31 +117,36 @@ struct State {
     eviction: Option<EndReason>,
     /// Encoded QoS 0 PUBLISHes, while there are any.
     lane: Option<Box<Lane>>,
-    queue: Queue,
-    /// Publishers whose acknowledgements are withheld until less waits here. At most one entry for each connection.
-    #[expect(
-        clippy::box_collection,
-        reason = "nearly all sessions have none, and are 16 bytes smaller for it"
-    )]
-    braked: Option<Box<Vec<Waker>>>,
+    queue: Waiting,
     /// Whether braking did not help: until little waits here, nobody is braked for this client.
     brake_released: bool,
     /// One for each message of this client that waits for the store: bounded by its Receive Maximum.
-    notices: Vec<Notice>,
-    /// The number of the last message with QoS above 0.
-    last_seq: u64,
-    /// Retained messages not sent yet, by subscription. At most one for each SUBSCRIBE's filters.
     #[expect(
         clippy::box_collection,
         reason = "nearly all sessions have none, and are 16 bytes smaller for it"
     )]
-    replays: Option<Box<Vec<Replay>>>,
+    notices: Option<Box<Vec<Notice>>>,
+    /// The number of the last message with QoS above 0.
+    last_seq: u64,
+    /// What nearly all mailboxes have nothing of.
+    few: Option<Box<Few>>,
     /// Copies that the client did not get, if there are any.
     dropped: Option<Box<DropCounts>>,
     /// The identity that made the session; empty for an anonymous one.
     identity: Box<str>,
     /// What rules and authenticators say of the client, where they say anything.
     standing: Option<Box<Standing>>,
+}
+
+/// What few mailboxes have.
+#[derive(Debug, Default)]
+struct Few {
+    /// Whoever waits for the session.
+    claimant: Option<Waker>,
+    /// Publishers whose acknowledgements are withheld until less waits here. At most one entry for each connection.
+    braked: Vec<Waker>,
+    /// Retained messages not sent yet, by subscription. At most one for each SUBSCRIBE's filters.
+    replays: Vec<Replay>,
 }
 
 /// Where messages for one session arrive.
@@ -244,17 +250,15 @@ impl Mailbox {
             state: Mutex::new(State {
                 owner,
                 claims: 0,
-                claimant: None,
                 waker: None,
                 signaled: false,
                 eviction: None,
                 lane: None,
-                queue,
-                braked: None,
+                queue: queue.into(),
                 brake_released: false,
-                notices: Vec::new(),
+                notices: None,
                 last_seq,
-                replays: None,
+                few: None,
                 dropped: None,
                 identity: identity.into(),
                 standing: None,
@@ -329,7 +333,7 @@ impl Mailbox {
         let mut state = self.lock();
         state.claims = state.claims.wrapping_add(1);
         let claim = state.claims;
-        let superseded = state.claimant.take();
+        let superseded = state.take_claimant();
         let owner = if matches!(state.owner, Owner::Live) {
             state.evict(EndReason::TakenOver)
         } else {
@@ -356,7 +360,7 @@ impl Mailbox {
                 Claimed::Session(session)
             }
             Owner::Live => {
-                state.claimant = Some(cx.waker().clone());
+                state.few.get_or_insert_default().claimant = Some(cx.waker().clone());
                 Claimed::Wait
             }
             Owner::Ended => unreachable!("checked above, under the same lock"),
@@ -382,11 +386,11 @@ impl Mailbox {
     pub(crate) fn park(&self, mut session: Box<Session>, drops: &mut Drops) -> Charge {
         let mut state = self.lock();
         self.set_offline();
-        answer_parked(&mut session, &state.notices);
+        answer_parked(&mut session, state.notices.as_deref().map_or(&[], Vec::as_slice));
         let mut slowed = state.disconnected(drops);
         slowed.extend(self.release_brake(&mut state));
         state.owner = Owner::Parked(session);
-        let claimant = state.claimant.take();
+        let claimant = state.take_claimant();
         let charge = state.queue.take_charge();
         drop(state);
         wake(claimant);
@@ -401,9 +405,9 @@ impl Mailbox {
         let mut slowed = state.disconnected(drops);
         slowed.extend(self.release_brake(&mut state));
         state.owner = Owner::Ended;
-        state.replays = None;
+        state.take_from_few(|few| few.replays = Vec::new());
         drops.block(DropReason::SessionEnded, state.queue.clear());
-        let claimant = state.claimant.take();
+        let claimant = state.take_claimant();
         let charge = state.queue.take_charge();
         drop(state);
         wake(claimant);
@@ -418,7 +422,7 @@ impl Mailbox {
 
     /// Whether something was said that the owner has not heard.
     pub(crate) fn has_notices(&self) -> bool {
-        !self.lock().notices.is_empty()
+        self.lock().notices.as_ref().is_some_and(|notices| !notices.is_empty())
     }
 
     /// Does something with a parked session; none if it is not parked.
@@ -493,7 +497,9 @@ impl Mailbox {
             state.waker = Some(cx.waker().clone());
         }
         into.eviction = state.eviction;
-        into.notices.append(&mut state.notices);
+        if let Some(mut notices) = state.notices.take() {
+            into.notices.append(&mut notices);
+        }
         let mut slowed = Vec::new();
         into.charge = Charge::default();
         if wants.lane
@@ -547,7 +553,7 @@ impl Mailbox {
         if !self.is_crowded() {
             return false;
         }
-        let braked = state.braked.get_or_insert_default();
+        let braked = &mut state.few.get_or_insert_default().braked;
         if !braked.iter().any(|other| other.will_wake(waker)) {
             braked.push(waker.clone());
         }
@@ -565,7 +571,7 @@ impl Mailbox {
 
     fn release_brake(&self, state: &mut State) -> Vec<Waker> {
         self.crowded.store(false, Ordering::Relaxed);
-        state.braked.take().map_or_else(Vec::new, |braked| *braked)
+        state.take_from_few(|few| std::mem::take(&mut few.braked))
     }
 
     /// Takes messages with QoS above 0 back that were not sent yet.
@@ -642,6 +648,20 @@ pub(crate) struct Collected {
 }
 
 impl State {
+    /// Takes something out of what few have, which goes when that was the last of it.
+    fn take_from_few<T: Default>(&mut self, take: impl FnOnce(&mut Few) -> T) -> T {
+        let Some(few) = &mut self.few else { return T::default() };
+        let taken = take(few);
+        if few.claimant.is_none() && few.braked.is_empty() && few.replays.is_empty() {
+            self.few = None;
+        }
+        taken
+    }
+
+    fn take_claimant(&mut self) -> Option<Waker> {
+        self.take_from_few(|few| few.claimant.take())
+    }
+
     /// The owner's waker, if it has not been woken since it last looked.
     fn signal(&mut self) -> Option<Waker> {
         if self.signaled {
@@ -668,7 +688,7 @@ impl State {
         self.waker = None;
         self.signaled = false;
         self.eviction = None;
-        self.notices = Vec::new();
+        self.notices = None;
         let Some(mut lane) = self.lane.take() else { return Vec::new() };
         self.queue.charge(Charge::of_bytes(-i64::try_from(lane.content.len()).unwrap_or(0)));
         let messages = lane.content.clear();

@@ -142,6 +142,21 @@ struct Paged {
 }
 
 impl Queue {
+    /// A queue in which nothing waits.
+    pub(crate) const fn new() -> Self {
+        Self {
+            acknowledged: VecDeque::new(),
+            paged: None,
+            unacknowledged: None,
+            bytes: 0,
+            reserved_messages: 0,
+            reserved_bytes: 0,
+            sent: Settled { messages: 0, bytes: 0 },
+            next_expiry: None,
+            charged: Charge { budget: 0, messages: 0, bytes: 0 },
+        }
+    }
+
     /// A queue that is in the store. The base of its expiries is set.
     pub(crate) fn restored(pages: Pages, store_in_memory: bool) -> Self {
         let mut queue = Self { next_expiry: pages.next_expiry(), ..Self::default() };
@@ -196,6 +211,15 @@ impl Queue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting() == 0 && self.unacknowledged.is_none()
+    }
+
+    /// Whether a new queue would be as good: nothing waits, is on its way or unacknowledged, and all was told.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_empty()
+            && self.paged.is_none()
+            && self.reserved_messages == 0
+            && self.sent == Settled::default()
+            && self.charged == Charge::default()
     }
 
     /// What the queue took in and gave back, since this was asked last.

@@ -123,7 +123,7 @@ fn a_session_is_small_at_rest_and_still_on_the_way() {
     let (bytes, mut server) = (0..10).map(|_| at_rest()).min_by_key(|(bytes, _)| *bytes).unwrap();
     assert!(bytes < 400, "an idle, subscribed client costs {bytes} bytes");
     assert!(size_of::<Connection>() <= 96, "{}", size_of::<Connection>());
-    assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
+    assert!(size_of::<Session>() <= 152, "{}", size_of::<Session>());
 
     let message = Arc::new(Message {
         topic: TopicName::copy_from("a/b").unwrap(),

@@ -225,7 +225,8 @@ impl Mailbox {
         let mut state = self.lock();
         match &mut state.owner {
             Owner::Parked(session) => answer_parked(session, &notices),
-            Owner::Live => state.notices.extend(notices),
+            Owner::Live if notices.is_empty() => {}
+            Owner::Live => state.notices.get_or_insert_default().extend(notices),
             Owner::Ended => {}
         }
         let waker = state.signal();
@@ -241,13 +242,13 @@ impl Mailbox {
     /// Adds retained messages to be sent; the owner is woken.
     pub(crate) fn add_replays(&self, replays: impl IntoIterator<Item = Replay>) {
         let mut state = self.lock();
-        state.replays.get_or_insert_default().extend(replays);
+        state.few.get_or_insert_default().replays.extend(replays);
         let waker = state.signal();
         drop(state);
         wake(waker);
     }
 
     pub(crate) fn take_replays(&self) -> Vec<Replay> {
-        self.lock().replays.take().map_or_else(Vec::new, |replays| *replays)
+        self.lock().take_from_few(|few| std::mem::take(&mut few.replays))
     }
 }
