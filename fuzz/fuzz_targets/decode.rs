@@ -6,7 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 use dunlin_codec::{
-    Ack, AckKind, DecodeLimits, Decoder, FrameLen, Packet, PacketId, PacketRef, ReasonCode,
+    Ack, AckKind, DecodeLimits, Decoder, FrameLen, Packet, PacketId, PacketRef, Qos, ReasonCode,
     TextRules, Version, decode, decode_connect, frame_len, peek_connect_level,
     peek_connect_version, publish_run, short_ack, transcode_run,
 };
@@ -21,7 +21,9 @@ fuzz_target!(|input: &[u8]| {
     };
     connect(stream, &limits);
     packets(stream, version, &limits);
-    run(stream, version, &limits);
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        run(stream, qos, version, &limits);
+    }
 });
 
 fn connect(stream: &[u8], limits: &DecodeLimits) {
@@ -91,14 +93,15 @@ fn ack<'a>(kind: AckKind, id: PacketId) -> PacketRef<'a> {
     }
 }
 
-fn run(stream: &[u8], version: Version, limits: &DecodeLimits) {
-    let run = publish_run(stream, version, limits, usize::MAX);
+fn run(stream: &[u8], qos: Qos, version: Version, limits: &DecodeLimits) {
+    let run = publish_run(stream, qos, version, limits, usize::MAX);
     let (mut rest, mut frames, mut largest) = (&stream[..run.bytes], 0, 0);
     // What is wrong with the topic is for the decoder to say.
     while let Ok(Some((packet, len))) = decode(rest, version, limits) {
         let Packet::Publish(publish) = packet else { panic!("{packet:?} in a run") };
         assert_eq!(publish.topic.as_bytes(), run.topic);
-        assert!(publish.properties.is_empty() && publish.packet_id.is_none() && !publish.retain);
+        assert!(publish.properties.is_empty() && !publish.retain && !publish.dup);
+        assert_eq!(publish.qos, qos);
         rest = &rest[len..];
         frames += 1;
         largest = largest.max(len);

@@ -27,7 +27,7 @@ use crate::metrics::DropReason;
 use crate::persist::{
     Copies, Entry, GroupTarget, Own, PublishEntry, QueueTarget, RetainedPlace, Write,
 };
-use crate::queue::Drops;
+use crate::queue::{Drops, Parcel};
 use crate::router::{Route, RouteTarget};
 use crate::share::Group;
 
@@ -35,6 +35,10 @@ use crate::share::Group;
 const SHARE_BYTES_MIN: usize = 1024;
 /// Staged bytes at which a batch is posted early.
 const STAGED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of packets from which on they are no run of QoS 1 for several receivers.
+const RUN_SHARED_MAX: usize = 512;
+/// Bytes of packets from which on they are none for one either: their payloads are rather written from where they are.
+const RUN_PACKET_MAX: usize = 4 * 1024;
 /// Posts kept for the next batch, with what their lists have grown to.
 const SPARE_MAX: usize = 64;
 
@@ -68,6 +72,9 @@ pub(crate) struct Staging {
     acknowledged: usize,
     /// Where so much waits already that the publisher of the message staged last is to be braked.
     pub(crate) crowded: Option<Crowded>,
+    /// Room for the receivers of a run, and for its tokens, empty.
+    receivers: Vec<Arc<Mailbox>>,
+    pub(crate) tokens: Vec<Token>,
     /// Room for what a session machine says, empty.
     pub(crate) outputs: Outputs<'static>,
 }
@@ -81,6 +88,16 @@ pub(crate) struct Staged {
     /// is to be braked for it. As it was when the batch first came to it.
     straight: bool,
     pub(crate) post: Post,
+}
+
+/// What is known of a run of QoS 1 that can be staged.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) name: TopicName,
+    /// Bytes that each of its packets may have.
+    pub(crate) size_max: usize,
+    /// Where so much waits that the publisher is to be braked.
+    pub(crate) crowded: Option<Crowded>,
 }
 
 /// Where a message came from, and who waits for what becomes of it.
@@ -202,6 +219,69 @@ impl Staging {
                 debug_assert!(copies.is_empty(), "QoS 0 goes through no store");
             }
         }
+    }
+
+    /// Looks whether runs of QoS 1 that begin with packets like this one can be staged as they are, because all that would
+    /// be done for each of their messages is to copy it into the queues of connected clients with sessions that are not
+    /// durable. [`Staging::acknowledged_run`] or [`Staging::no_run`] comes next.
+    pub(crate) fn takes_run(
+        &mut self,
+        core: &Core,
+        route: &Route,
+        largest: usize,
+    ) -> Option<Ready> {
+        // Payloads of some size are charged to the budget once for all receivers, and need a message for that.
+        let size_max = if route.targets.len() == 1 { RUN_PACKET_MAX } else { RUN_SHARED_MAX };
+        let plain = largest <= size_max
+            && !route.targets.is_empty()
+            && route.groups.is_empty()
+            && route.exports.is_empty()
+            && self.pressure(core) < Pressure::SlowPublishers;
+        if !plain {
+            return None;
+        }
+        let mut crowded = None;
+        for target in &route.targets {
+            let Some(mailbox) = target.mailbox.upgrade() else { continue };
+            let takes = target.qos > Qos::AtMostOnce
+                && target.subscription_ids.is_empty()
+                && matches!(mailbox.wire(), Wire::V3 | Wire::V5)
+                && !mailbox.is_durable()
+                && size_max + 2 <= mailbox.packet_size_max() as usize;
+            if !takes {
+                self.no_run();
+                return None;
+            }
+            if mailbox.is_crowded() {
+                crowded = Some(Crowded::Client(Arc::clone(&mailbox)));
+            }
+            self.receivers.push(mailbox);
+        }
+        Some(Ready { name: route.name.clone(), size_max, crowded })
+    }
+
+    /// The run is not staged.
+    pub(crate) fn no_run(&mut self) {
+        self.receivers.clear();
+    }
+
+    /// Stages a run of QoS 1 for the receivers that were found for it.
+    pub(crate) fn acknowledged_run(&mut self, run: dunlin_session::Run) {
+        let mut other = None;
+        let mut receivers = std::mem::take(&mut self.receivers);
+        for mailbox in receivers.drain(..) {
+            let wire = mailbox.wire();
+            let run = if wire == Wire::V5 && !run.version().is_v5() {
+                other.get_or_insert_with(|| run.transcoded(Version::V5)).clone()
+            } else if wire == Wire::V3 && run.version().is_v5() {
+                other.get_or_insert_with(|| run.transcoded(Version::V3_1_1)).clone()
+            } else {
+                run.clone()
+            };
+            self.bytes += run.size();
+            self.entry(mailbox, wire).post.parcels.push(Parcel::Run(run));
+        }
+        self.receivers = receivers;
     }
 
     fn run_to_group(
@@ -332,7 +412,7 @@ impl Staging {
         if qos == Qos::AtMostOnce || !staged.straight {
             return false;
         }
-        staged.post.deliveries.push(target.delivery(qos, message, now));
+        staged.post.parcels.push(Parcel::One(target.delivery(qos, message, now)));
         self.bytes += message.payload.len();
         true
     }
@@ -367,12 +447,12 @@ impl Staging {
                 return;
             }
             Wire::Offline | Wire::Messages => {
-                self.entry(mailbox, wire).post.deliveries.push(delivery);
+                self.entry(mailbox, wire).post.parcels.push(Parcel::One(delivery));
                 return;
             }
         };
         if delivery.qos > Qos::AtMostOnce {
-            self.entry(mailbox, wire).post.deliveries.push(delivery);
+            self.entry(mailbox, wire).post.parcels.push(Parcel::One(delivery));
             return;
         }
         // A message that can expire is encoded when it is sent, with what is left of its time.

@@ -10,7 +10,7 @@ use dunlin_session::Delivery;
 use crate::chunks::Chunks;
 use crate::config::Limits;
 use crate::metrics::DropReason;
-use crate::queue::Drops;
+use crate::queue::{Drops, Parcel};
 
 /// QoS 0 copies in their order: most are encoded already, by their publishers; those that can expire are encoded when they
 /// are sent, with what is left of their time.
@@ -157,7 +157,8 @@ pub(crate) struct Post {
     /// Encoded for `wire`.
     pub(crate) lane: Content,
     pub(crate) tally: Tally,
-    pub(crate) deliveries: Vec<Delivery>,
+    /// What goes into its queue.
+    pub(crate) parcels: Vec<Parcel>,
     /// Whether some of the lane's part was published at QoS 0: such a publisher can only be read more slowly, while others
     /// get their acknowledgements later.
     pub(crate) at_most_once: bool,

@@ -28,7 +28,7 @@ use crate::mailbox::{Collected, Mailbox, Wants, Wire};
 use crate::metrics::{DropReason, add};
 use crate::namespace::Namespace;
 use crate::policy::{BoxFuture, Identity};
-use crate::queue::{Drops, Settled};
+use crate::queue::{Drops, Parcel, Settled};
 use crate::retained::Replay;
 use crate::router::SubscriptionEntry;
 use crate::share::Group;
@@ -326,7 +326,7 @@ impl Subscription {
         while let Some((delivery, _)) = collected.lane.pop() {
             self.ready.push_back(delivery);
         }
-        self.ready.extend(collected.deliveries);
+        self.ready.extend(collected.parcels.into_iter().flat_map(Parcel::into_deliveries));
         self.ended |= collected.eviction.is_some();
     }
 

@@ -23,7 +23,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use dunlin_codec::{ClientId, Version};
-use dunlin_session::{Delivery, Session, Token};
+use dunlin_session::{Delivery, Run, Session, Token};
 use dunlin_store::SessionNo;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -35,7 +35,7 @@ use crate::lane::{Content, Lane, Tally};
 use crate::metrics::DropReason;
 use crate::namespace::Namespace;
 use crate::persist::answer_parked;
-use crate::queue::{Drops, Offered, Queue, Settled};
+use crate::queue::{Drops, Offered, Parcel, Queue, Settled};
 use crate::retained::Replay;
 
 use standing::{Marks, Standing};
@@ -513,15 +513,23 @@ impl Mailbox {
             slowed.extend(lane.line.call());
             state.lane = Lane::emptied(lane.line);
         }
-        for _ in 0..wants.quota {
-            let Some(mut delivery) = state.queue.pop_to_send() else { break };
+        let mut quota = wants.quota;
+        while let Some(mut parcel) = state.queue.pop_to_send(quota) {
+            quota -= parcel.len();
             // What goes through the store has its place from there; any other gets it when it is sent, so that what is
             // dropped before uses none up.
-            if delivery.seq == 0 {
-                state.last_seq += 1;
-                delivery.seq = state.last_seq;
+            match &mut parcel {
+                Parcel::One(delivery) if delivery.seq == 0 => {
+                    state.last_seq += 1;
+                    delivery.seq = state.last_seq;
+                }
+                Parcel::One(_) => {}
+                Parcel::Run(run) => {
+                    run.place_at(state.last_seq + 1);
+                    state.last_seq += run.len() as u64;
+                }
             }
-            into.deliveries.push(delivery);
+            into.parcels.push(parcel);
         }
         let own = state.own_limits(wants.limits);
         let limits = own.as_ref().unwrap_or(wants.limits);
@@ -634,7 +642,8 @@ pub(crate) struct Collected {
     pub(crate) notices: Vec<Notice>,
     pub(crate) lane: Content,
     pub(crate) tally: Tally,
-    pub(crate) deliveries: Vec<Delivery>,
+    /// From its queue, with their places.
+    pub(crate) parcels: Vec<Parcel>,
     /// Whether [the pager](crate::pager) is to read more.
     pub(crate) asks: bool,
     /// Whether QoS 0 is left that was not asked for.
@@ -679,6 +688,12 @@ impl State {
 
     fn offer(&mut self, delivery: Delivery, limits: &Limits, drops: &mut Drops) {
         if self.queue.offer(delivery, limits, drops) == Offered::Disconnect {
+            self.eviction.get_or_insert(EndReason::QueueOverflow);
+        }
+    }
+
+    fn offer_run(&mut self, run: Run, limits: &Limits, drops: &mut Drops) {
+        if self.queue.offer_run(run, limits, drops) == Offered::Disconnect {
             self.eviction.get_or_insert(EndReason::QueueOverflow);
         }
     }

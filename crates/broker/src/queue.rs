@@ -1,11 +1,13 @@
 //! What waits for one session, and the rule when it is full.
 
+mod parcels;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use dunlin_codec::{Message, Qos};
-use dunlin_session::Delivery;
+use dunlin_session::{Delivery, Run};
 use smallvec::SmallVec;
 
 use crate::budget::{Budget, Charge};
@@ -13,6 +15,10 @@ use crate::config::{Limits, Overflow};
 use crate::metrics::DropReason;
 use crate::pages::{Entry, Expiry, Item, Pages, Taken, is_expired};
 use crate::persist::Arrival;
+
+use parcels::Parcels;
+
+pub(crate) use parcels::Parcel;
 
 /// Copies that were dropped, to be counted and told to hooks after every lock is released.
 #[derive(Debug, Default)]
@@ -89,6 +95,13 @@ impl Settled {
             self.bytes += message.size();
         }
     }
+
+    /// Adds messages of runs.
+    #[inline]
+    pub(crate) fn add_runs(&mut self, settled: dunlin_session::Settled) {
+        self.messages += settled.messages;
+        self.bytes += settled.bytes;
+    }
 }
 
 /// What became of a delivery that was offered.
@@ -109,7 +122,7 @@ pub(crate) enum Offered {
 /// that are in the store. Everything is counted over both.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    acknowledged: VecDeque<Delivery>,
+    acknowledged: Parcels,
     /// What follows them.
     paged: Option<Box<Paged>>,
     /// Most QoS 0 copies are encoded by their publishers.
@@ -145,7 +158,7 @@ impl Queue {
     /// A queue in which nothing waits.
     pub(crate) const fn new() -> Self {
         Self {
-            acknowledged: VecDeque::new(),
+            acknowledged: Parcels::new(),
             paged: None,
             unacknowledged: None,
             bytes: 0,
@@ -243,14 +256,22 @@ impl Queue {
         self.charged += charge;
     }
 
+    /// Messages that take room.
+    fn held_messages(&self) -> usize {
+        self.waiting() + self.qos0_len() + self.reserved_messages + self.sent.messages
+    }
+
+    /// The room in bytes that they take.
+    const fn held_bytes(&self) -> usize {
+        self.bytes() + self.sent.bytes
+    }
+
     fn exceeds(&self, size: usize, limits: &Limits) -> Option<DropReason> {
-        let messages =
-            self.waiting() + self.qos0_len() + self.reserved_messages + self.sent.messages;
-        if messages >= limits.queue_messages_max {
+        if self.held_messages() >= limits.queue_messages_max {
             return Some(DropReason::QueueMessages);
         }
         // One message of any size fits into an empty queue: its size has its own limit.
-        let bytes = self.bytes() + self.sent.bytes;
+        let bytes = self.held_bytes();
         (bytes > 0 && bytes + size > limits.queue_bytes_max).then_some(DropReason::QueueBytes)
     }
 
@@ -269,7 +290,7 @@ impl Queue {
                 drops.taken(DropReason::Expired, taken);
             }
         }
-        let window = self.acknowledged.iter().filter(|delivery| !delivery.sent_before);
+        let window = self.acknowledged.singles().filter(|delivery| !delivery.sent_before);
         let window = window.filter_map(|delivery| delivery.expires_at);
         let paged = self.paged.as_ref().and_then(|paged| paged.pages.next_expiry());
         self.next_expiry = window.chain(paged).min();
@@ -343,6 +364,27 @@ impl Queue {
         }
     }
 
+    /// Takes a run in, as a whole if there is room for all of it; else the overflow policy has its say for each message.
+    pub(crate) fn offer_run(&mut self, run: Run, limits: &Limits, drops: &mut Drops) -> Offered {
+        let (messages, size) = (run.len(), run.size());
+        let fits = self.held_messages() + messages <= limits.queue_messages_max
+            && self.held_bytes() + size <= limits.queue_bytes_max
+            && self.paged.is_none();
+        if fits {
+            self.account_run(messages, size, 1);
+            self.acknowledged.push(Parcel::Run(run));
+            return Offered::Queued;
+        }
+        let mut outcome = Offered::Queued;
+        for delivery in run {
+            match self.offer(delivery, limits, drops) {
+                Offered::Queued => {}
+                other @ (Offered::Dropped | Offered::Disconnect) => outcome = other,
+            }
+        }
+        outcome
+    }
+
     /// Keeps room for a message that goes through the store first. The caller drops it if this says so.
     pub(crate) fn reserve(
         &mut self,
@@ -380,7 +422,9 @@ impl Queue {
             (Qos::AtLeastOnce | Qos::ExactlyOnce, Some(paged)) if !paged.pages.is_empty() => {
                 paged.pages.hold(delivery);
             }
-            (Qos::AtLeastOnce | Qos::ExactlyOnce, _) => self.acknowledged.push_back(delivery),
+            (Qos::AtLeastOnce | Qos::ExactlyOnce, _) => {
+                self.acknowledged.push(Parcel::One(delivery));
+            }
         }
     }
 
@@ -427,16 +471,31 @@ impl Queue {
 
     /// The oldest message with QoS above 0.
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.acknowledged.pop_front()?;
-        self.account(&delivery, -1);
+        let (delivery, was_in_run) = self.acknowledged.pop_one()?;
+        if was_in_run {
+            self.account_run(1, delivery.message.size(), -1);
+        } else {
+            self.account(&delivery, -1);
+        }
         Some(delivery)
     }
 
-    /// The oldest message with QoS above 0, to be sent: it takes room until it is settled.
-    pub(crate) fn pop_to_send(&mut self) -> Option<Delivery> {
-        let delivery = self.pop()?;
-        self.sent.add(Some(&delivery.message));
-        Some(delivery)
+    /// The oldest messages with QoS above 0, at most `max` of them, to be sent: they take room until they are settled.
+    #[inline]
+    pub(crate) fn pop_to_send(&mut self, max: usize) -> Option<Parcel> {
+        let parcel = self.acknowledged.pop(max)?;
+        match &parcel {
+            Parcel::One(delivery) => {
+                self.account(delivery, -1);
+                self.sent.add(Some(&delivery.message));
+            }
+            Parcel::Run(run) => {
+                let (messages, bytes) = (run.len(), run.size());
+                self.account_run(messages, bytes, -1);
+                self.sent.add_runs(dunlin_session::Settled { messages, bytes });
+            }
+        }
+        Some(parcel)
     }
 
     /// Messages that were sent are acknowledged, or given up.
@@ -469,17 +528,36 @@ impl Queue {
     }
 
     fn take_from_window(&mut self, mut want: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+        if self.acknowledged.has_runs() {
+            self.part_runs();
+        }
         let mut taken = Vec::new();
         for _ in 0..self.acknowledged.len() {
-            let Some(delivery) = self.acknowledged.pop_front() else { break };
+            let Some((delivery, _)) = self.acknowledged.pop_one() else { break };
             if want(&delivery) {
                 self.account(&delivery, -1);
                 taken.push(delivery);
             } else {
-                self.acknowledged.push_back(delivery);
+                self.acknowledged.push(Parcel::One(delivery));
             }
         }
         taken
+    }
+
+    /// Makes messages of their own of those in runs.
+    fn part_runs(&mut self) {
+        for parcel in self.acknowledged.take() {
+            match parcel {
+                one @ Parcel::One(_) => self.acknowledged.push(one),
+                Parcel::Run(run) => {
+                    self.account_run(run.len(), run.size(), -1);
+                    for delivery in run {
+                        self.account(&delivery, 1);
+                        self.acknowledged.push(Parcel::One(delivery));
+                    }
+                }
+            }
+        }
     }
 
     /// Forgets everything; gives the number of messages.
@@ -494,9 +572,7 @@ impl Queue {
 
     /// Gives memory back that a long queue left behind.
     pub(crate) fn shrink(&mut self) {
-        if self.acknowledged.is_empty() && self.acknowledged.capacity() > 0 {
-            self.acknowledged = VecDeque::new();
-        }
+        self.acknowledged.shrink();
         self.forget_empty_pages();
     }
 
@@ -579,7 +655,7 @@ impl Queue {
             match delivery {
                 Some(delivery) => {
                     self.account(&delivery, 1);
-                    self.acknowledged.push_back(delivery);
+                    self.acknowledged.push(Parcel::One(delivery));
                 }
                 None => drops.unread(DropReason::Store, entry.seq),
             }
@@ -600,7 +676,7 @@ impl Queue {
                 Some(taken) if expired => drops.taken(DropReason::Expired, taken),
                 Some(Taken::Held(delivery)) => {
                     self.account(&delivery, 1);
-                    self.acknowledged.push_back(delivery);
+                    self.acknowledged.push(Parcel::One(delivery));
                 }
                 Some(Taken::Stored(_)) | None => return,
             }
@@ -648,6 +724,20 @@ impl Queue {
         });
         let cost = entry_cost(entry, store_in_memory);
         self.charged += Charge { budget: sign * cost, messages: sign, bytes: sign * bytes };
+    }
+
+    /// Counts messages of a run, each as much as if it were alone.
+    fn account_run(&mut self, messages: usize, size: usize, sign: i64) {
+        if sign > 0 {
+            self.bytes += size;
+        } else {
+            self.bytes -= size;
+        }
+        let counted = i64::try_from(messages).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(size).unwrap_or(i64::MAX);
+        let budget = Budget::entry_cost(messages * size_of::<Delivery>(), size, 0);
+        self.charged +=
+            Charge { budget: sign * budget, messages: sign * counted, bytes: sign * bytes };
     }
 
     fn account(&mut self, delivery: &Delivery, sign: i64) {

@@ -131,7 +131,9 @@ pub use crate::packet::{Packet, PacketRef, PacketType};
 pub use crate::property::{subscription_ids::SubscriptionIds, user::UserProperties};
 pub use crate::qos::{InvalidQos, Qos};
 pub use crate::reason::ReasonCode;
-pub use crate::run::{Run, publish_run, transcode_run, whole_frame_len};
+pub use crate::run::{
+    Run, RunFrame, frames_of_run, publish_run, renumber_run, transcode_run, whole_frame_len,
+};
 pub use crate::template::{Hop, encode_publish_head, publish_len};
 pub use crate::version::Version;
 pub use dunlin_topics::{

@@ -1,4 +1,4 @@
-//! Runs: PUBLISHes of QoS 0, one behind the other, that may be forwarded byte for byte.
+//! Runs: PUBLISHes of QoS 0 or 1, one behind the other, that may be forwarded byte for byte, but for the Packet Identifier.
 
 use alloc::vec::Vec;
 
@@ -7,15 +7,19 @@ use dunlin_topics::TextRules;
 use crate::{
     encoder::Sink,
     header::{DecodeLimits, Header},
+    id::PacketId,
     packet::PacketType,
+    qos::Qos,
     version::Version,
 };
 
 /// A PUBLISH of QoS 0 that is neither retained nor repeated.
-const FIRST_BYTE: u8 = PacketType::Publish.first_byte();
+const AT_MOST_ONCE: u8 = PacketType::Publish.first_byte();
+/// The same of QoS 1.
+const AT_LEAST_ONCE: u8 = AT_MOST_ONCE | 1 << 1;
 
-/// Whole PUBLISHes of QoS 0 to one topic at the front of the input, none of them with anything of its own but
-/// the payload.
+/// Whole PUBLISHes of one QoS to one topic at the front of the input, none of them with anything of its own but
+/// the payload and the Packet Identifier.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Run<'a> {
     /// Bytes of all of them.
@@ -30,20 +34,22 @@ pub struct Run<'a> {
     pub topic: &'a [u8],
 }
 
-/// Finds the longest run at the front of the input of at most `max_bytes` bytes.
+/// Finds the longest run of `qos` at the front of the input of at most `max_bytes` bytes. There is none of QoS 2.
 ///
-/// Each of its frames has RETAIN 0, the topic of the first and, in 5.0, no properties. Whether the topic is a
-/// Topic Name is not checked: the caller does that once per topic. What ends the run, which may be an
-/// incomplete or a malformed packet, is for [`decode`](crate::decode) to say.
+/// Each of its frames has DUP 0 and RETAIN 0, the topic of the first, a Packet Identifier if the QoS asks for one and, in
+/// 5.0, no properties. Whether the topic is a Topic Name is not checked: the caller does that once per topic. What ends
+/// the run, which may be an incomplete or a malformed packet, is for [`decode`](crate::decode) to say.
 #[must_use]
 pub fn publish_run<'a>(
     input: &'a [u8],
+    qos: Qos,
     version: Version,
     limits: &DecodeLimits,
     max_bytes: usize,
 ) -> Run<'a> {
     let input = input.get(..max_bytes).unwrap_or(input);
-    let Some(first) = Head::read(input, version, limits) else { return Run::default() };
+    let Some(form) = Form::of(qos, version) else { return Run::default() };
+    let Some(first) = Head::read(input, form, limits) else { return Run::default() };
     let mut run = Run {
         bytes: first.len,
         frames: 1,
@@ -54,9 +60,12 @@ pub fn publish_run<'a>(
     let mut previous = first;
     loop {
         let rest = input.get(run.bytes..).unwrap_or_default();
-        // Messages to one topic mostly have the same length too: then one comparison says it all.
-        if !(rest.len() >= previous.len && rest.starts_with(previous.bytes)) {
-            match Head::read(rest, version, limits) {
+        // Messages to one topic mostly have the same length too: then one comparison says nearly all.
+        let same = rest.len() >= previous.len
+            && rest.starts_with(previous.upto_topic)
+            && form.payload_at(rest, previous.upto_topic.len()).is_some();
+        if !same {
+            match Head::read(rest, form, limits) {
                 Some(head) if head.topic == run.topic => previous = head,
                 _ => return run,
             }
@@ -68,6 +77,62 @@ pub fn publish_run<'a>(
     }
 }
 
+/// The frames of a run, each with the place of its Packet Identifier, if it has one, and of its payload.
+///
+/// `run` is what [`publish_run`] found; what is not of that form ends it.
+pub fn frames_of_run(run: &[u8], version: Version) -> impl Iterator<Item = RunFrame<'_>> + Clone {
+    let form = Form::of_first(run, version);
+    let mut rest = run;
+    core::iter::from_fn(move || {
+        let form = form?;
+        let head = Head::read(rest, form, &PERMISSIVE)?;
+        let (frame, after) = rest.split_at_checked(head.len)?;
+        rest = after;
+        let packet_id = form.has_id.then(|| PacketId::new(id_at(frame, head.upto_topic.len())?));
+        Some(RunFrame { bytes: frame, packet_id: packet_id.flatten(), payload_at: head.payload_at })
+    })
+}
+
+/// A PUBLISH of a run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RunFrame<'a> {
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// Its Packet Identifier; none at QoS 0.
+    pub packet_id: Option<PacketId>,
+    /// Where in it the payload begins.
+    pub payload_at: usize,
+}
+
+impl<'a> RunFrame<'a> {
+    /// The Application Message.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.bytes.get(self.payload_at..).unwrap_or_default()
+    }
+}
+
+/// Gives the frames of a run of QoS 1 other Packet Identifiers, in their order, as long as there are any.
+///
+/// `run` is what [`publish_run`] found; what is not of that form ends it.
+pub fn renumber_run(run: &mut [u8], ids: impl IntoIterator<Item = PacketId>) {
+    let mut rest = run;
+    for id in ids {
+        if rest.first() != Some(&AT_LEAST_ONCE) {
+            return;
+        }
+        let Ok(Some(Header { header_len, len })) = Header::read(rest, &PERMISSIVE) else { return };
+        let Some(topic_len) = id_at(rest, header_len) else { return };
+        let Some((frame, after)) = core::mem::take(&mut rest).split_at_mut_checked(len) else {
+            return;
+        };
+        let at = header_len + 2 + usize::from(topic_len);
+        let Some(place) = frame.get_mut(at..at + 2) else { return };
+        place.copy_from_slice(&id.get().to_be_bytes());
+        rest = after;
+    }
+}
+
 /// Rewrites a run for the other layout, frame by frame: MQTT 5.0 has an empty property set where 3.x has nothing.
 ///
 /// `run` is what [`publish_run`] found for `from`; what is not of that form ends the rewriting.
@@ -76,15 +141,18 @@ pub fn transcode_run(run: &[u8], from: Version, to: Version, out: &mut Vec<u8>) 
         out.extend_from_slice(run);
         return;
     }
-    let limits = DecodeLimits { packet_size_max: u32::MAX, text: TextRules::PERMISSIVE };
+    let Some(form) = Form::of_first(run, from) else { return };
     let mut rest = run;
-    while let Some(head) = Head::read(rest, from, &limits) {
+    while let Some(head) = Head::read(rest, form, &PERMISSIVE) {
         let (frame, after) = rest.split_at(head.len);
-        let payload = frame.get(head.bytes.len()..).unwrap_or_default();
+        let payload = frame.get(head.payload_at..).unwrap_or_default();
         let properties: &[u8] = if to.is_v5() { &[0] } else { &[] };
-        out.u8(FIRST_BYTE);
-        out.varint(2 + head.topic.len() + properties.len() + payload.len());
+        let id_at = head.upto_topic.len();
+        let id = frame.get(id_at..id_at + form.id_len()).unwrap_or_default();
+        out.u8(form.first_byte);
+        out.varint(2 + head.topic.len() + id.len() + properties.len() + payload.len());
         out.field(head.topic);
+        out.extend_from_slice(id);
         out.extend_from_slice(properties);
         out.extend_from_slice(payload);
         rest = after;
@@ -94,16 +162,80 @@ pub fn transcode_run(run: &[u8], from: Version, to: Version, out: &mut Vec<u8>) 
 /// The length of the first packet of the input; `None` if it is not all there, or no packet.
 #[must_use]
 pub fn whole_frame_len(input: &[u8]) -> Option<usize> {
-    let limits = DecodeLimits { packet_size_max: u32::MAX, text: TextRules::PERMISSIVE };
-    let header = Header::read(input, &limits).ok().flatten()?;
+    let header = Header::read(input, &PERMISSIVE).ok().flatten()?;
     (input.len() >= header.len).then_some(header.len)
+}
+
+/// For what was found within the limits before.
+const PERMISSIVE: DecodeLimits =
+    DecodeLimits { packet_size_max: u32::MAX, text: TextRules::PERMISSIVE };
+
+/// The two bytes there.
+#[inline]
+fn id_at(frame: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?))
+}
+
+/// What the frames of a run look like.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    first_byte: u8,
+    has_id: bool,
+    has_properties: bool,
+}
+
+impl Form {
+    const fn of(qos: Qos, version: Version) -> Option<Self> {
+        let (first_byte, has_id) = match qos {
+            Qos::AtMostOnce => (AT_MOST_ONCE, false),
+            Qos::AtLeastOnce => (AT_LEAST_ONCE, true),
+            Qos::ExactlyOnce => return None,
+        };
+        Some(Self { first_byte, has_id, has_properties: version.is_v5() })
+    }
+
+    /// The form of a run that was found before.
+    fn of_first(run: &[u8], version: Version) -> Option<Self> {
+        let qos = match *run.first()? {
+            AT_MOST_ONCE => Qos::AtMostOnce,
+            AT_LEAST_ONCE => Qos::AtLeastOnce,
+            _ => return None,
+        };
+        Self::of(qos, version)
+    }
+
+    const fn id_len(self) -> usize {
+        if self.has_id { 2 } else { 0 }
+    }
+
+    /// Where the payload begins, in a frame whose topic ends at `at`; none if there is anything else before it than a Packet
+    /// Identifier.
+    // [MQTT-2.2.1-3] [MQTT-2.3.1-1 @3.1.1] The identifier is not 0.
+    #[inline]
+    fn payload_at(self, frame: &[u8], mut at: usize) -> Option<usize> {
+        if self.has_id {
+            if id_at(frame, at)? == 0 {
+                return None;
+            }
+            at += 2;
+        }
+        if self.has_properties {
+            if *frame.get(at)? != 0 {
+                return None;
+            }
+            at += 1;
+        }
+        Some(at)
+    }
 }
 
 /// All of a frame that comes before its payload.
 #[derive(Clone, Copy, Debug)]
 struct Head<'a> {
-    bytes: &'a [u8],
+    /// What comes before the Packet Identifier.
+    upto_topic: &'a [u8],
     topic: &'a [u8],
+    payload_at: usize,
     /// Bytes of the whole frame.
     len: usize,
 }
@@ -111,33 +243,24 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     #[inline]
     const fn payload_len(&self) -> usize {
-        self.len - self.bytes.len()
+        self.len - self.payload_at
     }
 
     /// Reads the head of a whole frame that can be part of a run.
     #[inline]
-    fn read(input: &'a [u8], version: Version, limits: &DecodeLimits) -> Option<Self> {
-        if *input.first()? != FIRST_BYTE {
+    fn read(input: &'a [u8], form: Form, limits: &DecodeLimits) -> Option<Self> {
+        if *input.first()? != form.first_byte {
             return None;
         }
         let Header { header_len, len } = Header::read(input, limits).ok().flatten()?;
-        let body = input.get(header_len..len)?;
-        let (topic_len, rest) = body.split_first_chunk()?;
+        let frame = input.get(..len)?;
+        let (topic_len, rest) = frame.get(header_len..)?.split_first_chunk()?;
         let topic = rest.get(..usize::from(u16::from_be_bytes(*topic_len)))?;
         if topic.is_empty() {
             return None;
         }
-        let mut head_len = header_len + 2 + topic.len();
-        if version.is_v5() {
-            if *input.get(head_len)? != 0 {
-                return None;
-            }
-            head_len += 1;
-        }
-        // A topic that fills the frame leaves no byte for the property length.
-        if head_len > len {
-            return None;
-        }
-        Some(Self { bytes: input.get(..head_len)?, topic, len })
+        let upto_topic = frame.get(..header_len + 2 + topic.len())?;
+        let payload_at = form.payload_at(frame, upto_topic.len())?;
+        Some(Self { upto_topic, topic, payload_at, len })
     }
 }

@@ -11,7 +11,9 @@ use crate::event::{Acknowledgement, Cause, End, Input, Output, Outputs, Route};
 use crate::handshake::Handshake;
 use crate::limits::Capabilities;
 use crate::open::{Next, Open};
+use crate::outbound::Settled;
 use crate::peer::Peer;
+use crate::run::Run;
 use crate::session::Session;
 use crate::token::Token;
 
@@ -180,6 +182,63 @@ impl Connection {
             | State::Authenticating(_)
             | State::Attaching(_)
             | State::Closed { .. } => None,
+        }
+    }
+
+    /// [`puback`](Self::puback) for several at once: takes those at the front of `input` that answer messages of runs in
+    /// their order, each of four bytes, and says what is over.
+    #[inline]
+    pub fn pubacks_of_runs(
+        &mut self,
+        input: &[u8],
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> Settled {
+        match &mut self.state {
+            State::Open(open) => open.pubacks_of_runs(input, now, out),
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { .. } => Settled::default(),
+        }
+    }
+
+    /// Whether PUBLISHes of QoS 1 that were routed may be answered by PUBACK at once and need not be handed in: no answer
+    /// is due before theirs, and their Packet Identifiers cannot be in use. The caller checks their topic.
+    #[inline]
+    #[must_use]
+    pub fn answers_at_once(&self) -> bool {
+        self.open().is_some_and(Open::answers_at_once)
+    }
+
+    /// [`publish`](Self::publish) for the PUBLISHes of a run of QoS 1 with these Packet Identifiers, all of which are to be
+    /// routed: pushes the tokens to be answered. `false`, and nothing is taken, if they have to be handed in one by one.
+    pub fn publish_run(
+        &mut self,
+        ids: impl Iterator<Item = PacketId> + Clone,
+        now: Instant,
+        tokens: &mut Vec<Token>,
+    ) -> bool {
+        let State::Open(open) = &mut self.state else { return false };
+        open.keep_alive.touch(now);
+        let (inbound, mut rules) = open.inbound(&self.capabilities);
+        inbound.publish_run(ids, &mut rules, tokens)
+    }
+
+    /// [`deliver`](Self::deliver) for the messages of a run, which has its places: `write` is to send it with its
+    /// [Packet Identifiers](Run::packet_ids), now.
+    ///
+    /// # Errors
+    ///
+    /// Gives the run back, if its messages have to be delivered one by one.
+    #[inline]
+    pub fn deliver_run(&mut self, run: Run, write: impl FnOnce(&Run)) -> Result<(), Run> {
+        match &mut self.state {
+            State::Open(open) => open.deliver_run(run, write),
+            State::AwaitConnect { .. }
+            | State::Authenticating(_)
+            | State::Attaching(_)
+            | State::Closed { .. } => Err(run),
         }
     }
 

@@ -153,6 +153,39 @@ impl Inbound {
         Ok(Some(token))
     }
 
+    /// Takes the PUBLISHes of a run of QoS 1, that all are to be routed; `false`, and nothing is taken, if one of them is
+    /// to be looked at by itself.
+    // [MQTT-2.2.1-3] [MQTT-3.3.4-7] [MQTT-4.3.2-5]
+    pub(crate) fn publish_run(
+        &mut self,
+        ids: impl Iterator<Item = PacketId> + Clone,
+        rules: &mut Rules<'_>,
+        tokens: &mut Vec<Token>,
+    ) -> bool {
+        let room = u32::from(rules.receive_maximum).saturating_sub(self.in_process);
+        let mut last = None;
+        let mut count = 0;
+        for id in ids.clone() {
+            // Rising, none can come twice in the run.
+            let new = last.is_none_or(|last| id > last)
+                && !self.at_least_once.contains(id)
+                && !(rules.v5 && rules.exchanges.contains(id));
+            count += 1;
+            if !new || count > room {
+                return false;
+            }
+            last = Some(id);
+        }
+        self.in_process += count;
+        for id in ids {
+            let token = rules.tokens.next(id);
+            self.at_least_once.insert(id, ());
+            self.pubacks.push(id, token);
+            tokens.push(token);
+        }
+        true
+    }
+
     fn publish_exactly_once(
         &mut self,
         received: Received,

@@ -125,6 +125,7 @@ mod peer;
 mod publish;
 mod quota;
 mod requests;
+mod run;
 mod sender;
 mod session;
 mod subscriptions;
@@ -148,6 +149,8 @@ pub use crate::limits::{
     AcceptedVersions, Capabilities, FILTERS_MAX, PENDING_FILTERS_MAX, REQUESTS_MAX,
     ReservedTopicPolicy,
 };
+pub use crate::outbound::Settled;
+pub use crate::run::Run;
 pub use crate::session::{Restored, Session};
 pub use crate::subscriptions::Subscription;
 pub use crate::token::Token;

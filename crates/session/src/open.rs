@@ -14,9 +14,10 @@ use crate::expiry::SessionExpiry;
 use crate::handshake::Handshake;
 use crate::inbound::{Inbound, Rules, not_found};
 use crate::limits::Capabilities;
-use crate::outbound::{KnownId, ack, acknowledged, over};
+use crate::outbound::{KnownId, Settled, ack, acknowledged, over};
 use crate::peer::Peer;
 use crate::requests::Requests;
+use crate::run::Run;
 use crate::sender::Sender;
 use crate::session::Session;
 use crate::timers::KeepAlive;
@@ -216,6 +217,45 @@ impl Open {
         acknowledged(completed.seq, durable, out);
         self.pump(now, out);
         Some(completed)
+    }
+
+    /// PUBACKs without reason code came in: takes those at the front that answer runs.
+    #[inline]
+    pub(crate) fn pubacks_of_runs(
+        &mut self,
+        input: &[u8],
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> Settled {
+        let settled = self.session.outbound.pubacks_of_runs(input);
+        if settled.messages > 0 {
+            self.keep_alive.touch(now);
+            self.pump(now, out);
+        }
+        settled
+    }
+
+    /// Whether a PUBLISH of QoS 1 can be answered as soon as it is routed, with nothing to be noted about it.
+    // [MQTT-2.2.1-3] [MQTT-4.6.0-2 @3.1.1] [MQTT-3.3.4-7] Nothing is in process that its identifier could belong to, that is
+    // to be answered before it, or that counts for the Receive Maximum.
+    #[inline]
+    pub(crate) fn answers_at_once(&self) -> bool {
+        self.withheld() == 0 && (!self.peer.is_v5() || self.session.exchanges.is_empty())
+    }
+
+    /// A run for the client.
+    #[inline]
+    pub(crate) fn deliver_run(&mut self, run: Run, write: impl FnOnce(&Run)) -> Result<(), Run> {
+        // Its acknowledgements are not told of one by one, so it is nothing for a session that outlives its connection; nor
+        // may there be anything that each copy has of its own.
+        let plain = !self.session.is_durable()
+            && self.outbound_aliases.is_none()
+            && run.version().is_v5() == self.peer.is_v5()
+            && run.largest() <= self.peer.packet_size_max;
+        if !plain {
+            return Err(run);
+        }
+        self.session.outbound.deliver_run(run, write)
     }
 
     /// Sends what waited for quota.

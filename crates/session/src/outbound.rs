@@ -9,11 +9,14 @@ use crate::error::Violation;
 use crate::event::{Acknowledgement, Output, Outputs, Persist};
 use crate::packet_ids::{PACKET_IDS, packet_id_of, release_idle_room, seq_from};
 use crate::quota::SendQuota;
+use crate::run::Run;
 use crate::sender::Sender;
 use crate::token::Tokens;
 
 /// Finished slots between unfinished ones that are worth sweeping up.
 const SWEEP_MIN: usize = 64;
+/// Runs that a session without any may keep room for.
+const RUNS_KEPT: usize = 4;
 
 /// The unacknowledged messages of a session, in their order.
 ///
@@ -25,13 +28,24 @@ pub(crate) struct Outbound {
     /// The first one is never [`Stage::Done`].
     slots: VecDeque<Slot>,
     /// Slots with [`Stage::Done`].
-    done: usize,
+    done: u32,
     /// Slots with [`Stage::Queued`] or [`Stage::Resend`].
-    waiting: usize,
+    waiting: u32,
     /// No slot before this place waits.
     waiting_from: u64,
+    /// Runs that were sent, without the messages that were acknowledged: all of them before the first slot. They become
+    /// slots as soon as the client does anything else than acknowledge them in their order.
+    runs: Option<Box<Runs>>,
     /// What this Network Connection still lets through.
     quota: SendQuota,
+}
+
+/// Runs that were sent.
+#[derive(Debug, Default)]
+struct Runs {
+    list: VecDeque<Run>,
+    /// Messages in all of them.
+    messages: usize,
 }
 
 #[derive(Debug)]
@@ -40,6 +54,15 @@ struct Slot {
     stage: Stage,
     /// `None` when done, and in [`Stage::Released`] after a restart.
     delivery: Option<Delivery>,
+}
+
+/// Messages of runs that the client acknowledged.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Settled {
+    /// How many.
+    pub messages: usize,
+    /// What they have as [`Message::size`](dunlin_codec::Message::size).
+    pub bytes: usize,
 }
 
 /// How far a message has come.
@@ -87,13 +110,22 @@ impl Outbound {
 
     /// Messages not acknowledged for good.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.done
+        let in_runs = self.runs.as_ref().map_or(0, |runs| runs.messages);
+        self.slots.len() - self.done as usize + in_runs
+    }
+
+    /// The place of the first message that is not acknowledged.
+    #[inline]
+    fn first(&self) -> Option<u64> {
+        let run = self.runs.as_ref().and_then(|runs| runs.list.front()).map(Run::seq);
+        run.or_else(|| self.slots.front().map(|slot| slot.seq))
     }
 
     /// A new Network Connection with this send quota. What was sent on an earlier one is due again; PUBREL goes out at
     /// once, PUBLISH by [`pump`](Self::pump).
     // [MQTT-4.4.0-1] [MQTT-4.4.0-1 @3.1.1] [MQTT-4.3.3-6] [MQTT-4.9.0-1]
     pub(crate) fn resume(&mut self, maximum: u16, tokens: &mut Tokens, out: &mut Outputs<'_>) {
+        self.unroll();
         self.quota = SendQuota::new(maximum);
         self.waiting = 0;
         self.waiting_from = self.slots.front().map_or(0, |slot| slot.seq);
@@ -131,8 +163,7 @@ impl Outbound {
         out: &mut Outputs<'_>,
     ) -> Result<Option<Outgoing>, Violation> {
         // [MQTT-2.2.1-4] [MQTT-2.3.1-4 @3.1.1]
-        let exhausted =
-            self.slots.front().is_some_and(|first| delivery.seq >= first.seq + PACKET_IDS);
+        let exhausted = self.first().is_some_and(|first| delivery.seq >= first + PACKET_IDS);
         // [MQTT-4.9.0-2]
         if exhausted || self.available() == 0 {
             self.queue(delivery);
@@ -141,12 +172,84 @@ impl Outbound {
         Ok(self.send(delivery, durable, sender, out))
     }
 
+    /// Takes a run, which `write` is to send now; gives it back if its messages have to be delivered one by one.
+    // [MQTT-4.9.0-2] [MQTT-4.6.0-1] [MQTT-4.6.0-1 @3.1.1]
+    #[inline]
+    pub(crate) fn deliver_run(&mut self, run: Run, write: impl FnOnce(&Run)) -> Result<(), Run> {
+        let first = self.first().unwrap_or_else(|| run.seq());
+        if !self.slots.is_empty()
+            || run.len() > usize::from(self.quota.available())
+            || run.end() > first + PACKET_IDS
+        {
+            return Err(run);
+        }
+        write(&run);
+        self.quota.take_many(run.len());
+        let runs = self.runs.get_or_insert_default();
+        runs.messages += run.len();
+        runs.list.push_back(run);
+        Ok(())
+    }
+
+    /// PUBACKs came in, the first at the front of `input`, each without reason code: takes those that answer runs, in their
+    /// order, and says what is over.
+    // [MQTT-4.3.2-3] [MQTT-4.4.0-2]
+    #[inline]
+    pub(crate) fn pubacks_of_runs(&mut self, input: &[u8]) -> Settled {
+        let mut settled = Settled::default();
+        let Some(runs) = &mut self.runs else { return settled };
+        let (acks, _) = input.as_chunks();
+        for &[first, second, high, low] in acks {
+            let Some(run) = runs.list.front_mut() else { break };
+            let expected = packet_id_of(run.seq()).get().to_be_bytes();
+            if [first, second] != [0x40, 2] || [high, low] != expected {
+                break;
+            }
+            settled.messages += 1;
+            settled.bytes += run.forget_first();
+            if run.is_empty() {
+                runs.list.pop_front();
+            }
+        }
+        runs.messages -= settled.messages;
+        self.quota.give_back_many(settled.messages);
+        // An idle session is small.
+        if runs.list.is_empty() && runs.list.capacity() > RUNS_KEPT {
+            self.runs = None;
+        }
+        settled
+    }
+
+    /// Turns what is left of runs into slots.
+    #[cold]
+    fn unroll(&mut self) {
+        let Some(runs) = self.runs.take() else { return };
+        for run in runs.list.into_iter().rev() {
+            let sent: Vec<Delivery> = run.collect();
+            for delivery in sent.into_iter().rev() {
+                let seq = delivery.seq;
+                let slot = Slot { seq, stage: Stage::Sent, delivery: Some(delivery) };
+                self.slots.push_front(slot);
+            }
+        }
+    }
+
+    /// Turns runs into slots if the message with this Packet Identifier is in one.
+    #[inline]
+    fn unroll_for(&mut self, id: PacketId) {
+        let runs = self.runs.as_ref().map(|runs| &runs.list);
+        let ends = runs.and_then(|runs| Some((runs.front()?.seq(), runs.back()?.end())));
+        if ends.is_some_and(|(first, end)| seq_from(first, id) < end) {
+            self.unroll();
+        }
+    }
+
     /// Keeps a message for the next connection, or until there is quota.
     pub(crate) fn queue(&mut self, delivery: Delivery) {
         let stage = if delivery.sent_before { Stage::Resend } else { Stage::Queued };
         let seq = delivery.seq;
         self.waiting_from = if self.waiting == 0 { seq } else { self.waiting_from.min(seq) };
-        self.waiting += usize::from(self.insert(Slot { seq, stage, delivery: Some(delivery) }));
+        self.waiting += u32::from(self.insert(Slot { seq, stage, delivery: Some(delivery) }));
     }
 
     #[inline]
@@ -179,7 +282,7 @@ impl Outbound {
     pub(crate) fn pump(&mut self, durable: bool, sender: &mut Sender<'_>, out: &mut Outputs<'_>) {
         while self.waiting > 0 && self.quota.available() > 0 {
             let Some(index) = self.first_waiting() else { return };
-            let first = self.slots.front().map_or(0, |slot| slot.seq);
+            let first = self.first().unwrap_or_default();
             let Some(slot) = self.slots.get_mut(index) else { return };
             // [MQTT-2.2.1-4] The identifier is still in use.
             if slot.seq >= first + PACKET_IDS {
@@ -210,6 +313,7 @@ impl Outbound {
     // [MQTT-4.3.2-3] [MQTT-4.4.0-2]
     #[inline]
     pub(crate) fn puback(&mut self, id: PacketId, reason: ReasonCode) -> Option<Completed> {
+        self.unroll_for(id);
         // A stray PUBACK is ignored. [MQTT-2.2.1-5]
         let index = self.unacknowledged(id, Qos::AtLeastOnce)?;
         self.leave_wire(index);
@@ -299,13 +403,15 @@ impl Outbound {
                 taken.extend(self.forget(index));
             }
         }
-        self.waiting = self.slots.iter().filter(|slot| slot.waits()).count();
+        let waiting = self.slots.iter().filter(|slot| slot.waits()).count();
+        self.waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         self.sweep();
         taken
     }
 
     /// Takes out every message, in order. For the end of a session.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Delivery> + use<> {
+        self.unroll();
         std::mem::take(self).slots.into_iter().filter_map(|slot| slot.delivery)
     }
 
@@ -407,7 +513,8 @@ impl Outbound {
             self.slots.pop_front();
             self.done -= 1;
         }
-        if self.done >= SWEEP_MIN && self.done * 2 > self.slots.len() {
+        let done = self.done as usize;
+        if done >= SWEEP_MIN && done * 2 > self.slots.len() {
             self.slots.retain(|slot| slot.stage != Stage::Done);
             self.done = 0;
         }

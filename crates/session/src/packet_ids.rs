@@ -71,6 +71,11 @@ impl<V> PacketIdMap<V> {
     }
 
     #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|entries| entries.is_empty())
+    }
+
+    #[inline]
     pub(crate) fn contains(&self, id: PacketId) -> bool {
         self.0.as_ref().is_some_and(|entries| Self::position(entries, id).is_ok())
     }

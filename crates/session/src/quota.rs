@@ -27,6 +27,20 @@ impl SendQuota {
         self.used += 1;
     }
 
+    /// So many more are on their way.
+    #[inline]
+    pub(crate) fn take_many(&mut self, count: usize) {
+        self.used += u32::try_from(count).unwrap_or(u32::MAX);
+    }
+
+    /// So many are acknowledged for good.
+    #[inline]
+    pub(crate) fn give_back_many(&mut self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        debug_assert!(self.used >= count, "given back what was never taken");
+        self.used = self.used.saturating_sub(count);
+    }
+
     /// One is acknowledged for good.
     #[inline]
     pub(crate) fn give_back(&mut self) {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{Qos, ReasonCode, Version};
-use dunlin_session::{Connection, Delivery, Input};
+use dunlin_session::{Connection, Delivery, Input, Outputs, Violation};
 use dunlin_topics::SubscriptionFilter;
 use dunlin_transport::Stream;
 
@@ -20,7 +20,7 @@ use crate::lane::{Patience, Post, Tally};
 use crate::mailbox::{Collected, Mailbox, Notice, Wants, Wire};
 use crate::metrics::DropReason;
 use crate::persist::Write;
-use crate::queue::Drops;
+use crate::queue::{Drops, Parcel};
 use crate::retained::Replay;
 
 use super::ending::LINGER;
@@ -58,7 +58,7 @@ impl Driver {
         mailbox.namespace.charge(collected.charge);
         self.writer.append(collected.lane.head(), std::mem::take(&mut collected.tally));
         while let Some((delivery, mut behind)) = collected.lane.pop() {
-            self.deliver_all(&mailbox, &mut vec![delivery], staging, now);
+            self.deliver_all(&mailbox, std::iter::once(Parcel::One(delivery)), staging, now);
             self.writer.append(&mut behind, Tally::default());
         }
         self.waiting = small(collected.waiting);
@@ -68,7 +68,9 @@ impl Driver {
             self.count_held_out();
         }
         // All that was taken is with the machine before anything can end the connection: what it has is not lost.
-        self.deliver_all(&mailbox, &mut collected.deliveries, staging, now);
+        if !collected.parcels.is_empty() {
+            self.deliver_all(&mailbox, collected.parcels.drain(..), staging, now);
+        }
         self.pay_for_sent(before, now);
         for notice in collected.notices.drain(..) {
             self.noticed(notice, staging, now);
@@ -120,36 +122,30 @@ impl Driver {
     pub(super) fn deliver_all(
         &mut self,
         mailbox: &Arc<Mailbox>,
-        deliveries: &mut Vec<Delivery>,
+        parcels: impl Iterator<Item = Parcel>,
         staging: &mut Staging,
         now: Instant,
     ) {
-        if deliveries.is_empty() {
-            return;
-        }
         let mut out = std::mem::take(&mut staging.outputs).recycle();
         let mut taken = Ok(());
         let mut hooks = self.core.interests.deliver;
-        let version = self.version();
-        for mut delivery in deliveries.drain(..) {
-            if !self.passes_recheck(&delivery) {
-                self.refused(mailbox, delivery, DropReason::NotAuthorized);
-                continue;
-            }
-            if hooks {
-                match self.hook_delivers(&mut delivery) {
-                    Some(true) => {}
-                    Some(false) => {
-                        self.refused(mailbox, delivery, DropReason::Hook);
-                        continue;
-                    }
-                    None => hooks = false,
+        for parcel in parcels {
+            let run = match parcel {
+                Parcel::One(delivery) => {
+                    let one = self.deliver(mailbox, delivery, &mut hooks, &mut out, now);
+                    taken = taken.and(one);
+                    continue;
                 }
-            }
-            match self.machine.deliver(delivery, now, &mut out) {
-                Ok(Some(outgoing)) => self.writer.publish(&outgoing, version),
-                Ok(None) => {}
-                Err(violation) => taken = taken.and(Err(violation)),
+                Parcel::Run(run) => run,
+            };
+            let recheck = self.recheck.as_ref();
+            let plain = !hooks && recheck.is_none_or(|recheck| run.seq() > recheck.upto);
+            let Self { machine, writer, .. } = self;
+            let refused =
+                if plain { machine.deliver_run(run, |run| writer.run(run)) } else { Err(run) };
+            for delivery in refused.err().into_iter().flatten() {
+                let one = self.deliver(mailbox, delivery, &mut hooks, &mut out, now);
+                taken = taken.and(one);
             }
         }
         self.settle(taken, &mut out, staging, now);
@@ -157,6 +153,36 @@ impl Driver {
         if self.core.interests.deliver && !hooks {
             self.panicked(staging, now);
         }
+    }
+
+    /// Gives one message to the machine, if it may be sent, and writes it.
+    #[inline]
+    fn deliver(
+        &mut self,
+        mailbox: &Arc<Mailbox>,
+        mut delivery: Delivery,
+        hooks: &mut bool,
+        out: &mut Outputs<'_>,
+        now: Instant,
+    ) -> Result<(), Violation> {
+        if !self.passes_recheck(&delivery) {
+            self.refused(mailbox, delivery, DropReason::NotAuthorized);
+            return Ok(());
+        }
+        if *hooks {
+            match self.hook_delivers(&mut delivery) {
+                Some(true) => {}
+                Some(false) => {
+                    self.refused(mailbox, delivery, DropReason::Hook);
+                    return Ok(());
+                }
+                None => *hooks = false,
+            }
+        }
+        if let Some(outgoing) = self.machine.deliver(delivery, now, out)? {
+            self.writer.publish(&outgoing, self.version());
+        }
+        Ok(())
     }
 
     /// Whether what was queued before the client lost rights may still be sent. What has no place yet came later.
@@ -245,7 +271,7 @@ impl Driver {
         self.core.report(&mailbox, drops);
         self.queued += queued;
         let before = self.written();
-        self.deliver_all(&mailbox, &mut now_written, staging, now);
+        self.deliver_all(&mailbox, now_written.into_iter().map(Parcel::One), staging, now);
         self.pay_for_sent(before, now);
     }
 
@@ -314,7 +340,8 @@ fn post_replayed(
             Ok(()) | Err(NotTaken::Closed) => None,
         };
     }
-    let mut post = Post { deliveries, ..Post::default() };
+    let parcels = deliveries.into_iter().map(Parcel::One).collect();
+    let mut post = Post { parcels, ..Post::default() };
     let (_, charge) =
         mailbox.post(&mut post, mailbox.wire(), Patience::None, &core.config().limits, drops);
     mailbox.namespace.charge(charge);

@@ -4,13 +4,14 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dunlin_codec::{
-    AckKind, DecodeError, FrameLen, Packet, PacketRef, PublishRef, decode, decode_connect,
-    frame_len, publish_run, short_ack,
+    AckKind, DecodeError, DecodeLimits, FrameLen, Packet, PacketRef, PublishRef, Qos, ReasonCode,
+    decode, decode_connect, frame_len, frames_of_run, publish_run, short_ack, whole_frame_len,
 };
 use dunlin_session::{Input, Outputs};
 
 use crate::buffers;
-use crate::fanout::{Run, Staging};
+use crate::crowding::Crowded;
+use crate::fanout::{Ready, Run, Staging};
 use crate::metrics::{Counters, add};
 use crate::quotas::Permit;
 
@@ -24,6 +25,8 @@ const SHORT_ACK_BYTES: usize = 4;
 const LARGE_BYTES: usize = 16 * 1024;
 /// Bytes of one run: large enough to pay, small enough to be shared by receivers of different speed.
 const RUN_BYTES_MAX: usize = 64 * 1024;
+/// The same for one of QoS 1, all of which is kept until its last message is acknowledged.
+const ACKNOWLEDGED_RUN_BYTES_MAX: usize = 16 * 1024;
 /// Bytes waiting in the writer from which on the client is not read: it sends requests and does not take the answers.
 const WRITER_MAX: usize = 1024 * 1024;
 
@@ -180,6 +183,15 @@ impl Driver {
                 && let Some(used) = self.take_run(rest, staging, &mut received, now)
             {
                 at += used;
+            } else if rest.first() == Some(&0x32)
+                && let Some(used) = self.take_acknowledged_run(rest, staging, &mut received, now)
+            {
+                at += used;
+            } else if rest.first() == Some(&0x40)
+                && let Some(packets) = self.take_pubacks_of_runs(rest, &mut out, staging, now)
+            {
+                at += packets * SHORT_ACK_BYTES;
+                received.packets += packets as u64;
             } else if let Some((AckKind::PubAck, packet_id)) =
                 short_ack(rest).filter(|_| self.machine.is_open())
             {
@@ -286,7 +298,7 @@ impl Driver {
             return None;
         }
         let version = self.machine.version()?;
-        let run = publish_run(input, version, &self.limits, RUN_BYTES_MAX);
+        let run = publish_run(input, Qos::AtMostOnce, version, &self.limits, RUN_BYTES_MAX);
         if run.frames == 0 {
             return None;
         }
@@ -310,6 +322,101 @@ impl Driver {
         received.publishes += frames;
         received.publish_bytes += run.payload as u64;
         Some(run.bytes)
+    }
+}
+
+impl Driver {
+    /// Takes a run of QoS 1 PUBLISHes whose messages can be with everybody who gets them as soon as they are staged, and
+    /// answers it.
+    // [MQTT-4.3.2-4] [MQTT-4.3.2-2 @3.1.1] The answers leave after the end of the batch, which posts the messages.
+    fn take_acknowledged_run(
+        &mut self,
+        input: &[u8],
+        staging: &mut Staging,
+        received: &mut Received,
+        now: Instant,
+    ) -> Option<usize> {
+        if !self.machine.is_open() || self.core.interests.publish {
+            return None;
+        }
+        let version = self.machine.version()?;
+        let limits = self.limits;
+        let find = |limits: &_, max| publish_run(input, Qos::AtLeastOnce, version, limits, max);
+        let first = find(&limits, whole_frame_len(input)?);
+        if first.frames == 0 {
+            return None;
+        }
+        let BatchRoute { core, route, qos_max, .. } = self.batch_route(first.topic, now)?;
+        // What is refused is told and counted one by one.
+        qos_max.filter(|max| *max > Qos::AtMostOnce)?;
+        let Ready { name, size_max, crowded } = staging.takes_run(core, route, first.largest)?;
+        let size_max = u32::try_from(size_max).unwrap_or(u32::MAX).min(limits.packet_size_max);
+        let limits = DecodeLimits { packet_size_max: size_max, ..limits };
+        let run = find(&limits, ACKNOWLEDGED_RUN_BYTES_MAX);
+        let bytes = input.get(..run.bytes)?;
+        let copy = dunlin_session::Run::new(bytes, &run, name, version);
+        let (Some(copy), true) = (copy, self.answers_run(bytes, &run, crowded, staging, now))
+        else {
+            staging.no_run();
+            return None;
+        };
+        staging.acknowledged_run(copy);
+        self.machine.touch(now);
+        let frames = run.frames as u64;
+        received.packets += frames;
+        received.publishes += frames;
+        received.publish_bytes += run.payload as u64;
+        Some(run.bytes)
+    }
+
+    /// Has the PUBLISHes of a run answered: at once, or as soon as those before it are and nobody is to be braked for its
+    /// receivers. `false` if they have to be taken one by one.
+    fn answers_run(
+        &mut self,
+        bytes: &[u8],
+        run: &dunlin_codec::Run<'_>,
+        crowded: Option<Crowded>,
+        staging: &mut Staging,
+        now: Instant,
+    ) -> bool {
+        let version = self.version();
+        let braked = self.busy.as_ref().is_some_and(|busy| busy.brakes());
+        if self.machine.answers_at_once() && !braked && crowded.is_none() {
+            self.writer.pubacks(bytes, run.frames, version);
+            return true;
+        }
+        let mut tokens = std::mem::take(&mut staging.tokens);
+        let ids = frames_of_run(bytes, version).filter_map(|frame| frame.packet_id);
+        let taken = self.machine.publish_run(ids, now, &mut tokens);
+        if taken {
+            staging.crowded = crowded;
+        }
+        for token in tokens.drain(..) {
+            if let Some((token, reason)) =
+                self.braked(Some((token, ReasonCode::Success)), staging, now)
+            {
+                self.acknowledge(token, reason);
+            }
+        }
+        staging.tokens = tokens;
+        taken
+    }
+
+    /// Takes PUBACKs for runs, as many as there are.
+    fn take_pubacks_of_runs<'a>(
+        &mut self,
+        input: &'a [u8],
+        out: &mut Outputs<'a>,
+        staging: &mut Staging,
+        now: Instant,
+    ) -> Option<usize> {
+        let settled = self.machine.pubacks_of_runs(input, now, out);
+        if settled.messages == 0 {
+            return None;
+        }
+        self.settled.add_runs(settled);
+        self.settle(Ok(()), out, staging, now);
+        Some(settled.messages)
     }
 }
 

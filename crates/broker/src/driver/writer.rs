@@ -6,8 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use dunlin_codec::{Packet, Version, encode_ack, encode_publish_head, publish_len};
-use dunlin_session::{Acknowledgement, Outgoing};
+use dunlin_codec::{
+    AckKind, Packet, ReasonCode, Version, encode_ack, encode_publish_head, frames_of_run,
+    publish_len, renumber_run,
+};
+use dunlin_session::{Acknowledgement, Outgoing, Run};
 use dunlin_transport::Stream;
 
 use crate::chunks::Chunks;
@@ -99,6 +102,28 @@ impl Writer {
             .chunks
             .with_tail(5, |tail| encode_ack(ack.kind, ack.packet_id, ack.reason, version, tail));
         self.sent_one();
+    }
+
+    /// Writes a run with the Packet Identifiers that it has here.
+    pub(super) fn run(&mut self, run: &Run) {
+        let bytes = run.bytes();
+        self.work().chunks.with_tail(bytes.len(), |tail| {
+            let before = tail.len();
+            tail.extend_from_slice(bytes);
+            renumber_run(tail.get_mut(before..).unwrap_or_default(), run.packet_ids());
+        });
+        self.sent(Tally { publishes: run.len() as u64, payload: run.payload_len() as u64 });
+    }
+
+    /// Answers the PUBLISHes of a run by PUBACK.
+    pub(super) fn pubacks(&mut self, run: &[u8], frames: usize, version: Version) {
+        self.work().chunks.with_tail(4 * frames, |tail| {
+            for packet_id in frames_of_run(run, version).filter_map(|frame| frame.packet_id) {
+                encode_ack(AckKind::PubAck, packet_id, ReasonCode::Success, version, tail);
+            }
+        });
+        self.packets += frames as u64;
+        self.work().unreported.packets += small(frames as u64);
     }
 
     pub(super) fn ping_response(&mut self) {

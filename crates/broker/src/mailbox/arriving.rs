@@ -15,7 +15,7 @@ use crate::lane::{Patience, Post, Posted};
 use crate::metrics::DropReason;
 use crate::pages::Entry;
 use crate::persist::{Arrival, answer_parked};
-use crate::queue::{Drops, Offered, Settled, Window};
+use crate::queue::{Drops, Offered, Parcel, Settled, Window};
 use crate::retained::Replay;
 
 use super::{Mailbox, Notice, Owner, State, Wire, wake};
@@ -37,16 +37,27 @@ impl Mailbox {
         let mut charge = Charge::default();
         // What a shared group sent to a member that is gone is for the others.
         if !self.is_online() {
-            post.returned
-                .extend(post.deliveries.extract_if(.., |delivery| delivery.origin.is_shared()));
+            let shared = post.parcels.extract_if(.., |parcel| match parcel {
+                Parcel::One(delivery) => delivery.origin.is_shared(),
+                Parcel::Run(_) => false,
+            });
+            post.returned.extend(shared.flat_map(Parcel::into_deliveries));
         }
         if matches!(state.owner, Owner::Ended) {
             let gone = post.lane.clear() + std::mem::take(&mut post.tally).publishes;
-            drops.block(DropReason::SessionEnded, gone + post.deliveries.len() as u64);
-            post.deliveries.clear();
+            let parcels: usize = post.parcels.iter().map(Parcel::len).sum();
+            drops.block(DropReason::SessionEnded, gone + parcels as u64);
+            post.parcels.clear();
             return (Posted::Done, charge);
         }
-        for delivery in post.deliveries.drain(..) {
+        for parcel in post.parcels.drain(..) {
+            let delivery = match parcel {
+                Parcel::One(delivery) => delivery,
+                Parcel::Run(run) => {
+                    state.offer_run(run, limits, drops);
+                    continue;
+                }
+            };
             if delivery.qos == dunlin_codec::Qos::AtMostOnce
                 && self.wire() == Wire::Offline
                 && !limits.queue_qos0

@@ -7,7 +7,7 @@ use dunlin_session::Delivery;
 
 use crate::budget::Charge;
 use crate::config::Limits;
-use crate::queue::{Drops, Queue, Settled};
+use crate::queue::{Drops, Parcel, Queue, Settled};
 
 /// The queue of a session, made when something enters it and given back when nothing is left that it would have to
 /// remember. A session without one is 120 bytes smaller.
@@ -25,8 +25,8 @@ impl Waiting {
         }
     }
 
-    pub(super) fn pop_to_send(&mut self) -> Option<Delivery> {
-        self.0.as_mut()?.pop_to_send()
+    pub(super) fn pop_to_send(&mut self, max: usize) -> Option<Parcel> {
+        self.0.as_mut()?.pop_to_send(max)
     }
 
     pub(super) fn pop_qos0(&mut self) -> Option<Delivery> {
@@ -135,11 +135,11 @@ mod tests {
         let mut waiting = Waiting::default();
         assert_eq!((waiting.messages(), waiting.bytes(), waiting.is_empty()), (0, 0, true));
         waiting.settle(Settled::default());
-        assert!(waiting.pop_to_send().is_none() && waiting.0.is_none());
+        assert!(waiting.pop_to_send(1).is_none() && waiting.0.is_none());
 
         waiting.push(delivery());
         assert_ne!(waiting.take_charge(), Charge::default());
-        let sent = waiting.pop_to_send().unwrap();
+        let Some(Parcel::One(sent)) = waiting.pop_to_send(1) else { panic!("it waits") };
         assert_ne!(waiting.take_charge(), Charge::default());
         assert!(waiting.0.is_some(), "what is sent and not acknowledged takes room");
         let mut settled = Settled::default();

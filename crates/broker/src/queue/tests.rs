@@ -1,5 +1,7 @@
 //! The queue against a list of everything in it.
 
+mod runs;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -260,7 +262,7 @@ impl Case {
     /// The client takes some.
     fn send(&mut self, count: u64) {
         for _ in 0..count {
-            let Some(delivery) = self.queue.pop_to_send() else { break };
+            let Some(Parcel::One(delivery)) = self.queue.pop_to_send(1) else { break };
             let known = self.all.pop_front().expect("what is sent waits");
             assert_eq!(delivery.message, known.delivery.message);
             assert_eq!((delivery.seq, delivery.origin), (known.seq(), known.delivery.origin));

@@ -39,6 +39,7 @@ mod reload;
 mod restart;
 mod resumption;
 mod retained;
+mod runs;
 mod session;
 mod shared;
 mod shutdown;

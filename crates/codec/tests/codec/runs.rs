@@ -1,8 +1,8 @@
 //! Runs beside a plain decoder that looks at every packet.
 
 use dunlin_codec::{
-    DecodeLimits, Packet, PublishRef, Qos, Run, Version, decode, publish_run, transcode_run,
-    whole_frame_len,
+    DecodeLimits, Packet, PacketId, PublishRef, Qos, Run, RunFrame, Version, decode, frames_of_run,
+    publish_run, renumber_run, transcode_run, whole_frame_len,
 };
 use proptest::prelude::*;
 
@@ -14,6 +14,7 @@ use crate::{
 /// The run that a decoder of single packets finds.
 fn plain_run<'a>(
     input: &'a [u8],
+    qos: Qos,
     version: Version,
     limits: &DecodeLimits,
     max_bytes: usize,
@@ -25,7 +26,7 @@ fn plain_run<'a>(
         if run.frames == 0 {
             run.topic = publish.topic.as_bytes();
         }
-        if !fits(&publish, run.topic) || run.bytes + len > max_bytes {
+        if !fits(&publish, qos, run.topic) || run.bytes + len > max_bytes {
             break;
         }
         run.bytes += len;
@@ -36,8 +37,10 @@ fn plain_run<'a>(
     if run.frames == 0 { Run::default() } else { run }
 }
 
-fn fits(publish: &PublishRef<'_>, topic: &[u8]) -> bool {
-    publish.qos == Qos::AtMostOnce
+fn fits(publish: &PublishRef<'_>, qos: Qos, topic: &[u8]) -> bool {
+    publish.qos == qos
+        && qos < Qos::ExactlyOnce
+        && !publish.dup
         && !publish.retain
         && !publish.topic.is_empty()
         && publish.topic.as_bytes() == topic
@@ -47,9 +50,11 @@ fn fits(publish: &PublishRef<'_>, topic: &[u8]) -> bool {
 /// A stream that is mostly runs, with other packets between and a torn end.
 fn streams(version: Version) -> impl Strategy<Value = Vec<u8>> {
     let topics = prop::sample::select(&["a", "b", "a/b/c/d/e/f/g/h"][..]);
-    let plain = (topics, 0..300_usize).prop_map(move |(topic, len)| {
+    let ids = prop::sample::select(&["", "0001", "ffff"][..]);
+    let plain = (topics, 0..300_usize, ids).prop_map(move |(topic, len, id)| {
         let zero = if version.is_v5() { "00" } else { "" };
-        packet(&format!("30 # $'{topic}' {zero} '{}'", "x".repeat(len)))
+        let first = if id.is_empty() { "30" } else { "32" };
+        packet(&format!("{first} # $'{topic}' {id} {zero} '{}'", "x".repeat(len)))
     });
     let other =
         publishes(version).prop_map(move |publish| encode(&Packet::Publish(publish), version));
@@ -71,9 +76,11 @@ proptest! {
         packet_size_max in 20..400_u32,
     ) {
         let limits = DecodeLimits { packet_size_max, ..DecodeLimits::default() };
-        for max_bytes in [max_bytes, usize::MAX] {
-            let run = publish_run(&bytes, version, &limits, max_bytes);
-            prop_assert_eq!(run, plain_run(&bytes, version, &limits, max_bytes));
+        for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+            for max_bytes in [max_bytes, usize::MAX] {
+                let run = publish_run(&bytes, qos, version, &limits, max_bytes);
+                prop_assert_eq!(run, plain_run(&bytes, qos, version, &limits, max_bytes));
+            }
         }
     }
 }
@@ -82,7 +89,9 @@ proptest! {
 fn what_ends_a_run() {
     let found = |version, notation: &str| {
         let bytes = packet(notation);
-        let run = publish_run(&bytes, version, &DecodeLimits::default(), usize::MAX);
+        let limits = DecodeLimits::default();
+        let qos = if bytes.first() == Some(&0x32) { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+        let run = publish_run(&bytes, qos, version, &limits, usize::MAX);
         (run.frames, run.bytes)
     };
     for &version in V5 {
@@ -95,12 +104,20 @@ fn what_ends_a_run() {
         assert_eq!(found(version, "30 06 $'t' 02 0100"), (0, 0));
         assert_eq!(found(version, "30 03 $'t'"), (0, 0));
         assert_eq!(found(version, "30 03 $'' 00"), (0, 0));
+        assert_eq!(found(version, "32 07 $'t' 0001 00 'a' 32 07 $'t' 0009 00 'b'"), (2, 18));
+        // [MQTT-2.2.1-3] No identifier is 0, in the same form or another.
+        assert_eq!(found(version, "32 07 $'t' 0001 00 'a' 32 07 $'t' 0000 00 'b'"), (1, 9));
+        assert_eq!(found(version, "32 07 $'t' 0001 00 'a' 32 06 $'t' 0000 00"), (1, 9));
+        assert_eq!(found(version, "32 07 $'t' 0001 00 'a' 3a 07 $'t' 0002 00 'b'"), (1, 9));
+        assert_eq!(found(version, "32 07 $'t' 0001 00 'a' 30 05 $'t' 00 'b'"), (1, 9));
+        assert_eq!(found(version, "32 05 $'t' 0001"), (0, 0));
     }
     for &version in V3 {
         assert_eq!(found(version, "30 05 $'t' 'ab' 30 05 $'t' 'cd' c0 00"), (2, 14));
         assert_eq!(found(version, "30 03 $'t' 30 03 $'t'"), (2, 10));
         assert_eq!(found(version, "30 02 0001 't'"), (0, 0));
-        assert_eq!(found(version, "32 05 $'t' 0001"), (0, 0));
+        assert_eq!(found(version, "32 05 $'t' 0001 32 06 $'t' 0002 'b'"), (2, 15));
+        assert_eq!(found(version, "32 04 $'t' 01"), (0, 0));
         assert_eq!(found(version, ""), (0, 0));
     }
 }
@@ -112,8 +129,9 @@ proptest! {
         (from, bytes) in prop::sample::select(&Version::ALL[..])
             .prop_flat_map(|version| (Just(version), streams(version))),
         to in prop::sample::select(&Version::ALL[..]),
+        qos in prop::sample::select(&[Qos::AtMostOnce, Qos::AtLeastOnce][..]),
     ) {
-        let run = publish_run(&bytes, from, &DecodeLimits::default(), usize::MAX);
+        let run = publish_run(&bytes, qos, from, &DecodeLimits::default(), usize::MAX);
         let run = &bytes[..run.bytes];
         let (mut transcoded, mut expected, mut rest) = (Vec::new(), Vec::new(), run);
         transcode_run(run, from, to, &mut transcoded);
@@ -124,5 +142,41 @@ proptest! {
             rest = &rest[len..];
         }
         prop_assert_eq!(transcoded, expected);
+    }
+
+    /// The frames of a run are what a plain decoder sees of it, also after they got other Packet Identifiers.
+    #[test]
+    fn runs_are_renumbered(
+        (version, bytes) in prop::sample::select(&Version::ALL[..])
+            .prop_flat_map(|version| (Just(version), streams(version))),
+        qos in prop::sample::select(&[Qos::AtMostOnce, Qos::AtLeastOnce][..]),
+        ids in prop::collection::vec(1..=u16::MAX, 0..12),
+    ) {
+        let ids: Vec<PacketId> = ids.into_iter().filter_map(PacketId::new).collect();
+        let run = publish_run(&bytes, qos, version, &DecodeLimits::default(), usize::MAX);
+        let mut run = bytes[..run.bytes].to_vec();
+        let frames = |run: &[u8]| -> Vec<(Option<PacketId>, Vec<u8>)> {
+            frames_of_run(run, version)
+                .map(|frame| (frame.packet_id, frame.payload().to_vec()))
+                .collect()
+        };
+        let mut expected = Vec::new();
+        let mut rest = &run[..];
+        while let Ok(Some((Packet::Publish(publish), len))) =
+            decode(rest, version, &DecodeLimits::default())
+        {
+            expected.push((publish.packet_id, publish.payload.to_vec()));
+            rest = &rest[len..];
+        }
+        prop_assert_eq!(&frames(&run), &expected);
+        let joined: Vec<u8> = frames_of_run(&run, version)
+            .flat_map(|RunFrame { bytes, .. }| bytes.to_vec())
+            .collect();
+        prop_assert_eq!(&joined, &run);
+        renumber_run(&mut run, ids.iter().copied());
+        for (place, id) in expected.iter_mut().zip(ids) {
+            place.0 = place.0.map(|_| id);
+        }
+        prop_assert_eq!(&frames(&run), &expected);
     }
 }

@@ -114,7 +114,7 @@ impl Bench {
         lines
     }
 
-    fn carry_out(&mut self, out: &mut Outputs<'_>) -> Vec<String> {
+    pub(crate) fn carry_out(&mut self, out: &mut Outputs<'_>) -> Vec<String> {
         let mut lines = Vec::new();
         while let Some(output) = out.pop() {
             lines.push(self.line(&output));

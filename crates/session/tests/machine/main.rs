@@ -14,6 +14,7 @@ mod handshake;
 mod harness;
 mod publish;
 mod resume;
+mod runs;
 mod sizes;
 mod subscriptions;
 mod timers;
