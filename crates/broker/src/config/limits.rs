@@ -253,7 +253,7 @@ impl Default for Limits {
             queue_qos0: false,
             qos0_lane_bytes_soft: 256 * KIB,
             qos0_lane_bytes_hard: MIB,
-            publisher_slow_max: Duration::from_millis(500),
+            publisher_slow_max: Duration::from_secs(1),
             shared_group_queue_messages_max: 50_000,
             shared_group_queue_bytes_max: 64 * MIB,
             route_cache_entries_max: 1_024,

@@ -73,7 +73,7 @@ async fn a_dead_subscriber_makes_a_qos_0_publisher_wait_once(version: Version) {
     publisher.ping().await;
     let metrics = server.metrics();
     assert_eq!(metrics.publishers_slowed_full, 1);
-    assert!(metrics.publishers_slowed_micros >= 500_000, "{metrics:?}");
+    assert!(metrics.publishers_slowed_micros >= 1_000_000, "{metrics:?}");
     assert!(server.dropped(DropReason::SlowReader) > 0);
     assert_eq!((metrics.publishers_braked, metrics.publishers_braked_micros), (0, 0));
 }
@@ -197,7 +197,7 @@ async fn a_subscriber_that_acknowledges_nothing_brakes_once(version: Version) {
         publish_all(publisher, qos, 1_000, 50).await;
         let metrics = server.metrics();
         assert_eq!(metrics.publishers_braked_full, 1);
-        assert!(metrics.publishers_braked_micros >= 500_000, "{metrics:?}");
+        assert!(metrics.publishers_braked_micros >= 1_000_000, "{metrics:?}");
         assert!(server.dropped(DropReason::QueueMessages) > 0);
         assert_eq!((metrics.publishers_slowed, metrics.publishers_slowed_micros), (0, 0));
     }
