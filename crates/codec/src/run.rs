@@ -1,4 +1,4 @@
-//! Runs: PUBLISHes of QoS 0 or 1, one behind the other, that may be forwarded byte for byte, but for the Packet Identifier.
+//! Runs: PUBLISHes of one QoS, one behind the other, that may be forwarded byte for byte, but for the Packet Identifier.
 
 use alloc::vec::Vec;
 
@@ -8,7 +8,8 @@ use crate::{
     encoder::Sink,
     header::{DecodeLimits, Header},
     id::PacketId,
-    packet::PacketType,
+    packet::{PacketType, publish::PublishProperties},
+    primitive::Reader,
     qos::Qos,
     version::Version,
 };
@@ -18,8 +19,8 @@ const AT_MOST_ONCE: u8 = PacketType::Publish.first_byte();
 /// The same of QoS 1.
 const AT_LEAST_ONCE: u8 = AT_MOST_ONCE | 1 << 1;
 
-/// Whole PUBLISHes of one QoS to one topic at the front of the input, none of them with anything of its own but
-/// the payload and the Packet Identifier.
+/// Whole PUBLISHes of one QoS to one topic at the front of the input that any other hop may get as they are, but for the
+/// Packet Identifier.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Run<'a> {
     /// Bytes of all of them.
@@ -36,8 +37,8 @@ pub struct Run<'a> {
 
 /// Finds the longest run of `qos` at the front of the input of at most `max_bytes` bytes. There is none of QoS 2.
 ///
-/// Each of its frames has DUP 0 and RETAIN 0, the topic of the first, a Packet Identifier if the QoS asks for one and, in
-/// 5.0, no properties. Whether the topic is a Topic Name is not checked: the caller does that once per topic. What ends
+/// Each of its frames has DUP 0 and RETAIN 0, the topic of the first and a Packet Identifier if the QoS asks for one. In 5.0
+/// those of QoS 0 have such properties only as are passed on unaltered, and no others have any. Whether the topic is a Topic Name is not checked: the caller does that once per topic. What ends
 /// the run, which may be an incomplete or a malformed packet, is for [`decode`](crate::decode) to say.
 #[must_use]
 pub fn publish_run<'a>(
@@ -60,10 +61,10 @@ pub fn publish_run<'a>(
     let mut previous = first;
     loop {
         let rest = input.get(run.bytes..).unwrap_or_default();
-        // Messages to one topic mostly have the same length too: then one comparison says nearly all.
+        // Messages to one topic mostly have the same length and properties too: then one comparison says nearly all.
         let same = rest.len() >= previous.len
-            && rest.starts_with(previous.upto_topic)
-            && form.payload_at(rest, previous.upto_topic.len()).is_some();
+            && rest.starts_with(previous.same)
+            && (!form.has_id || form.payload_at(rest, previous.same.len(), limits).is_some());
         if !same {
             match Head::read(rest, form, limits) {
                 Some(head) if head.topic == run.topic => previous = head,
@@ -88,7 +89,7 @@ pub fn frames_of_run(run: &[u8], version: Version) -> impl Iterator<Item = RunFr
         let head = Head::read(rest, form, &PERMISSIVE)?;
         let (frame, after) = rest.split_at_checked(head.len)?;
         rest = after;
-        let packet_id = form.has_id.then(|| PacketId::new(id_at(frame, head.upto_topic.len())?));
+        let packet_id = form.has_id.then(|| PacketId::new(id_at(frame, head.same.len())?));
         Some(RunFrame { bytes: frame, packet_id: packet_id.flatten(), payload_at: head.payload_at })
     })
 }
@@ -147,8 +148,9 @@ pub fn transcode_run(run: &[u8], from: Version, to: Version, out: &mut Vec<u8>) 
         let (frame, after) = rest.split_at(head.len);
         let payload = frame.get(head.payload_at..).unwrap_or_default();
         let properties: &[u8] = if to.is_v5() { &[0] } else { &[] };
-        let id_at = head.upto_topic.len();
-        let id = frame.get(id_at..id_at + form.id_len()).unwrap_or_default();
+        let id_at = head.same.len();
+        let id: &[u8] =
+            if form.has_id { frame.get(id_at..id_at + 2).unwrap_or_default() } else { &[] };
         out.u8(form.first_byte);
         out.varint(2 + head.topic.len() + id.len() + properties.len() + payload.len());
         out.field(head.topic);
@@ -204,36 +206,45 @@ impl Form {
         Self::of(qos, version)
     }
 
-    const fn id_len(self) -> usize {
-        if self.has_id { 2 } else { 0 }
-    }
-
-    /// Where the payload begins, in a frame whose topic ends at `at`; none if there is anything else before it than a Packet
-    /// Identifier.
+    /// Where the payload begins, in a frame whose topic ends at `at`; none if there is anything before it that is not to be
+    /// passed on as it is, or is malformed.
     // [MQTT-2.2.1-3] [MQTT-2.3.1-1 @3.1.1] The identifier is not 0.
     #[inline]
-    fn payload_at(self, frame: &[u8], mut at: usize) -> Option<usize> {
+    fn payload_at(self, frame: &[u8], mut at: usize, limits: &DecodeLimits) -> Option<usize> {
         if self.has_id {
             if id_at(frame, at)? == 0 {
                 return None;
             }
             at += 2;
         }
-        if self.has_properties {
-            if *frame.get(at)? != 0 {
-                return None;
-            }
-            at += 1;
+        if !self.has_properties {
+            return Some(at);
         }
-        Some(at)
+        match *frame.get(at)? {
+            0 => Some(at + 1),
+            _ if self.has_id => None,
+            _ => passed_on(frame, at, limits),
+        }
     }
+}
+
+/// Where the properties of a frame end that begin at `at`, if all of them are passed on unaltered.
+// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
+fn passed_on(frame: &[u8], at: usize, limits: &DecodeLimits) -> Option<usize> {
+    let mut reader = Reader::new(frame.get(at..)?, frame.len());
+    let properties = PublishProperties::decode(&mut reader, limits.text).ok()?;
+    let own = properties.topic_alias.is_some()
+        || properties.message_expiry_interval.is_some()
+        || !properties.subscription_ids.is_empty();
+    (!own).then(|| frame.len() - reader.rest().len())
 }
 
 /// All of a frame that comes before its payload.
 #[derive(Clone, Copy, Debug)]
 struct Head<'a> {
-    /// What comes before the Packet Identifier.
-    upto_topic: &'a [u8],
+    /// What comes before the payload, or before the Packet Identifier if there is one: a frame that begins with the same is
+    /// like this one.
+    same: &'a [u8],
     topic: &'a [u8],
     payload_at: usize,
     /// Bytes of the whole frame.
@@ -259,8 +270,9 @@ impl<'a> Head<'a> {
         if topic.is_empty() {
             return None;
         }
-        let upto_topic = frame.get(..header_len + 2 + topic.len())?;
-        let payload_at = form.payload_at(frame, upto_topic.len())?;
-        Some(Self { upto_topic, topic, payload_at, len })
+        let topic_end = header_len + 2 + topic.len();
+        let payload_at = form.payload_at(frame, topic_end, limits)?;
+        let same = frame.get(..if form.has_id { topic_end } else { payload_at })?;
+        Some(Self { same, topic, payload_at, len })
     }
 }

@@ -182,7 +182,7 @@ impl<'a> PublishProperties<&'a [u8]> {
     }
 
     #[inline]
-    fn decode(packet: &mut Reader<'a>, rules: TextRules) -> Result<Self, Fault> {
+    pub(crate) fn decode(packet: &mut Reader<'a>, rules: TextRules) -> Result<Self, Fault> {
         if packet.skip_zero() {
             return Ok(Self::default());
         }

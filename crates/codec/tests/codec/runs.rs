@@ -44,15 +44,34 @@ fn fits(publish: &PublishRef<'_>, qos: Qos, topic: &[u8]) -> bool {
         && !publish.retain
         && !publish.topic.is_empty()
         && publish.topic.as_bytes() == topic
-        && publish.properties.is_empty()
+        && (publish.properties.is_empty() || qos == Qos::AtMostOnce && passes(publish))
+}
+
+fn passes(publish: &PublishRef<'_>) -> bool {
+    let properties = &publish.properties;
+    properties.topic_alias.is_none()
+        && properties.message_expiry_interval.is_none()
+        && properties.subscription_ids.is_empty()
 }
 
 /// A stream that is mostly runs, with other packets between and a torn end.
 fn streams(version: Version) -> impl Strategy<Value = Vec<u8>> {
     let topics = prop::sample::select(&["a", "b", "a/b/c/d/e/f/g/h"][..]);
     let ids = prop::sample::select(&["", "0001", "ffff"][..]);
-    let plain = (topics, 0..300_usize, ids).prop_map(move |(topic, len, id)| {
-        let zero = if version.is_v5() { "00" } else { "" };
+    // None; payload format and a user property; the same with another value; a Message Expiry Interval; an empty user
+    // property; the payload format twice.
+    let properties = prop::sample::select(
+        &[
+            "00",
+            "09 0101 26 $'k' $'v'",
+            "09 0101 26 $'k' $'w'",
+            "05 0200000001",
+            "05 2600000000",
+            "04 01010101",
+        ][..],
+    );
+    let plain = (topics, 0..300_usize, ids, properties).prop_map(move |(topic, len, id, set)| {
+        let zero = if version.is_v5() { set } else { "" };
         let first = if id.is_empty() { "30" } else { "32" };
         packet(&format!("{first} # $'{topic}' {id} {zero} '{}'", "x".repeat(len)))
     });
@@ -99,9 +118,15 @@ fn what_ends_a_run() {
         assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 05 $'t' 00 'c'"), (2, 15));
         assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'u' 00 'cd'"), (1, 8));
         assert_eq!(found(version, "30 06 $'t' 00 'ab' 31 06 $'t' 00 'cd'"), (1, 8));
-        assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'t' 02 0100"), (1, 8));
+        assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'t' 02 0100"), (2, 16));
+        assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'t' 03 0100"), (1, 8));
         assert_eq!(found(version, "30 06 $'t' 00 'ab' 30 06 $'t' 00 'c'"), (1, 8));
-        assert_eq!(found(version, "30 06 $'t' 02 0100"), (0, 0));
+        assert_eq!(found(version, "30 06 $'t' 02 0100"), (1, 8));
+        assert_eq!(found(version, "30 06 $'t' 02 0102"), (0, 0), "no format has this number");
+        assert_eq!(found(version, "30 09 $'t' 05 0200000001"), (0, 0), "it counts down");
+        assert_eq!(found(version, "30 07 $'t' 03 230001"), (0, 0), "an alias is this hop's own");
+        assert_eq!(found(version, "30 06 $'t' 02 0b01"), (0, 0), "a client sends none");
+        assert_eq!(found(version, "32 08 $'t' 0001 02 0100"), (0, 0));
         assert_eq!(found(version, "30 03 $'t'"), (0, 0));
         assert_eq!(found(version, "30 03 $'' 00"), (0, 0));
         assert_eq!(found(version, "32 07 $'t' 0001 00 'a' 32 07 $'t' 0009 00 'b'"), (2, 18));
