@@ -1,6 +1,6 @@
 //! A client's way in: it waits for each answer, because this is not what is measured.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -36,8 +36,16 @@ pub(crate) fn open(
     persistent: bool,
     filters: &[String],
 ) -> Outcome<Opened> {
-    try_open(options, client_id, persistent, filters)
-        .map_err(|error| format!("client {client_id}: {error}").into())
+    try_open(options, client_id, persistent, filters).map_err(|error| {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let what = match kind {
+            Some(ErrorKind::UnexpectedEof) => "the broker closed the connection".to_owned(),
+            // A time that is over, by the name of the platform.
+            Some(ErrorKind::WouldBlock) => format!("no answer for {} s", PATIENCE.as_secs()),
+            _ => error.to_string(),
+        };
+        format!("client {client_id}: {what}").into()
+    })
 }
 
 fn try_open(

@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::process::{Memory, Processors};
 use crate::publisher::Publisher;
 use crate::report::{Report, float, micros};
-use crate::run::{bound, build, count, finish, shape};
+use crate::run::{UNTIL_DONE, bound, build, count, finish, shape};
 use crate::topics::Topics;
 
 pub(crate) fn run(options: &Options) -> Outcome<Report> {
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
     let mut report = Report::default();
     let (began, processors) = (flow.clock.now(), Processors::now(options.pid)?);
     flow.publish();
-    finish(&mut flow, options.idle)?;
+    finish(&mut flow, options.idle, UNTIL_DONE)?;
     let secs = micros(flow.tally.last_read.saturating_sub(began).max(1)) / 1e6;
     let used = Processors::now(options.pid)?.since(processors);
     let sent: u64 = flow
@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
         client.ledger = Ledger::new([stream]);
         flow.add(client)?;
     }
-    finish(&mut flow, options.idle)?;
+    finish(&mut flow, options.idle, UNTIL_DONE)?;
     let secs = micros(flow.tally.last_delivery.saturating_sub(began).max(1)) / 1e6;
     let used = Processors::now(options.pid)?.since(processors);
     report.window(secs, used, float(flow.tally.deliveries));

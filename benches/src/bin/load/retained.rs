@@ -12,7 +12,7 @@ use crate::process::{Memory, Processors};
 use crate::publisher::Publisher;
 use crate::receive::Expected;
 use crate::report::{Report, float, micros};
-use crate::run::{bound, build, count, finish, shape};
+use crate::run::{UNTIL_DONE, bound, build, count, finish, shape};
 use crate::topics::{Topics, matches};
 
 pub(crate) fn run(options: &Options) -> Outcome<Report> {
@@ -78,7 +78,7 @@ fn store(flow: &mut Flow, options: &Options, report: &mut Report) -> Outcome<()>
     }
     let (began, processors) = (flow.clock.now(), Processors::now(options.pid)?);
     flow.publish();
-    finish(flow, options.idle)?;
+    finish(flow, options.idle, UNTIL_DONE)?;
     let secs = micros(flow.tally.last_read.saturating_sub(began).max(1)) / 1e6;
     let used = Processors::now(options.pid)?.since(processors);
     let names = float(u64::try_from(options.names)?);
@@ -107,7 +107,7 @@ fn replay(flow: &mut Flow, options: &Options, filter: &str, number: usize) -> Ou
     let began = flow.clock.now();
     let before = flow.tally.deliveries;
     let index = flow.add(client)?;
-    finish(flow, options.idle)?;
+    finish(flow, options.idle, UNTIL_DONE)?;
     if let Some(client) = flow.clients.get_mut(index) {
         client.leave();
     }

@@ -20,6 +20,12 @@ use crate::report::{Report, float, micros};
 /// What comes twice comes after all has come once.
 const SETTLE: u64 = 50_000_000;
 
+/// For runs of so many messages, which whoever starts them ends.
+pub(crate) const UNTIL_DONE: Duration = Duration::from_secs(3_600);
+
+/// What has not come so long after the last message was sent is lost.
+const DRAIN: Duration = Duration::from_secs(10);
+
 pub(crate) fn run(options: &Options) -> Outcome<Report> {
     let before = Memory::of(options.pid)?;
     let layout = Layout::of(options);
@@ -125,14 +131,14 @@ fn timed(flow: &mut Flow, options: &Options, report: &mut Report) -> Outcome<()>
         report.add("churn_subscribes_per_s", float(answered - churn.1) / 2.0 / secs);
     }
     flow.publishing = false;
-    finish(flow, options.idle)
+    finish(flow, options.idle, DRAIN)
 }
 
 /// So many messages, however long it takes.
 fn counted(flow: &mut Flow, options: &Options, report: &mut Report) -> Outcome<()> {
     flow.tally.latencies = Some(histogram()?);
     let (began, processors) = (flow.clock.now(), Processors::now(options.pid)?);
-    finish(flow, options.idle)?;
+    finish(flow, options.idle, UNTIL_DONE)?;
     let used = Processors::now(options.pid)?.since(processors);
     let secs = micros(flow.tally.last_delivery.saturating_sub(began).max(1)) / 1e6;
     report.window(secs, used, float(flow.tally.deliveries));
@@ -155,15 +161,15 @@ fn turn_for(flow: &mut Flow, time: Duration) -> Outcome<()> {
     Ok(())
 }
 
-/// Goes on until everything that was sent has come and is acknowledged, or nothing comes any more.
-pub(crate) fn finish(flow: &mut Flow, idle: Duration) -> Outcome<()> {
-    let idle = u64::try_from(idle.as_nanos())?;
+/// Goes on until everything that was sent has come and is acknowledged, or nothing comes any more, or this time is over.
+pub(crate) fn finish(flow: &mut Flow, idle: Duration, most: Duration) -> Outcome<()> {
+    let (idle, most) = (u64::try_from(idle.as_nanos())?, u64::try_from(most.as_nanos())?);
     let began = flow.clock.now();
     let mut settled = None;
     loop {
         flow.turn()?;
         let now = flow.clock.now();
-        if now.saturating_sub(flow.tally.last_read.max(began)) > idle {
+        if now.saturating_sub(flow.tally.last_read.max(began)) > idle || now - began > most {
             return Ok(());
         }
         if is_complete(flow) {
