@@ -26,9 +26,9 @@ sim SEED:
 fuzz TARGET SECS="60":
     cargo +nightly fuzz run {{ TARGET }} -- -max_total_time={{ SECS }} -dict=fuzz/mqtt.dict
 
-# One group of benches: `just bench topics`.
+# One group of benches: `just bench topics`; `just bench peers` for Dunlin beside other brokers, into docs/BENCHMARKS.md.
 bench NAME *ARGS:
-    cargo bench --package dunlin-benches --features peers --bench {{ NAME }} -- {{ ARGS }}
+    {{ if NAME == "peers" { "benches/peers/run" } else { "cargo bench --package dunlin-benches --features peers --bench " + NAME + " --" } }} {{ ARGS }}
 
 # Which statements of the standards are cited, and by what.
 spec:
