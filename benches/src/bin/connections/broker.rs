@@ -28,7 +28,10 @@ impl Broker {
             CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
         fs::write(folder.path().join("chain.pem"), certificate.pem())?;
         fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
-        let mut file = "[sys]\ninterval = \"1s\"\n[store]\nbackend = \"memory\"\n".to_owned();
+        // What a burst piles up for one client is more than is allowed elsewhere.
+        let mut file = "[sys]\ninterval = \"1s\"\n[store]\nbackend = \"memory\"\n\
+            [limits]\nqueue_messages_max = 1000000\nqueue_bytes_max = \"8 GiB\"\n"
+            .to_owned();
         for kind in Kind::ALL {
             file +=
                 &format!("[listeners.{kind}]\naddress = \"127.0.0.1:0\"\nallow_anonymous = true\n");

@@ -1,9 +1,13 @@
-//! What connections cost a broker: `connections target/release/dunlin [idle|storm] [COUNT]`.
+//! What connections and what waits for them cost a broker: `connections target/release/dunlin [idle|storm|burst] [COUNT]`.
 //!
 //! - **idle**: resident bytes of the broker for each connection that says nothing, over TCP, WebSocket, TLS and both.
 //! - **storm**: so many clients connect at once, over TCP and over TLS, and later leave at once, while 100 others exchange
 //!   messages: what became of each connect, and the 99th percentile of the exchange before and during the storm. Once
 //!   more with an exchange through another broker, which says what the machine itself adds.
+//! - **burst**: resident bytes before 100,000 messages of 16 KiB pile up for clients that do not read, while they do, and in
+//!   the ten seconds after these have read them.
+//! - **compare**, with the paths of several brokers, each as `NAME=PATH` if it is to have a name: idle connections, messages at
+//!   QoS 1 for each second of processor time, and the burst, three times in turn; a table of the medians.
 //!
 //! The broker is started for each measurement, on free ports of this machine, with certificates made for it. The storm
 //! comes from a process of low priority: its clients would have processors of their own. Linux only.
@@ -11,8 +15,12 @@
 #![expect(clippy::print_stdout, reason = "the numbers are what it is for")]
 
 mod broker;
+mod burst;
 mod clients;
+mod compare;
 mod exchange;
+mod mqtt;
+mod rate;
 
 use std::env;
 use std::error::Error;
@@ -39,27 +47,42 @@ fn main() -> Outcome<()> {
         ["clients", kind, port, authority, count] => {
             clients::storm(kind.parse()?, port.parse()?, authority, count.parse()?)
         }
+        ["compare", binaries @ ..] if !binaries.is_empty() => compare::compare(binaries),
+        [binary, "burst"] => burst(binary, burst::MESSAGES),
+        [binary, "burst", count] => burst(binary, count.parse()?),
         [binary] => idle(binary, IDLE).and_then(|()| storm(binary, STORM)),
         [binary, "idle"] => idle(binary, IDLE),
         [binary, "idle", count] => idle(binary, count.parse()?),
         [binary, "storm"] => storm(binary, STORM),
         [binary, "storm", count] => storm(binary, count.parse()?),
-        _ => Err("connections BINARY [idle|storm] [COUNT]".into()),
+        _ => Err(
+            "connections BINARY [idle|storm|burst] [COUNT] or connections compare [NAME=]BINARY..."
+                .into(),
+        ),
     }
 }
 
 fn idle(binary: &str, count: usize) -> Outcome<()> {
     for kind in Kind::ALL {
-        let broker = Broker::start(binary)?;
-        let clients = clients::Clients::new(kind, broker.port(kind), broker.authority())?;
-        // What the first ones make for all is not theirs.
-        clients.open(100)?;
-        let before = broker.resident_bytes()?;
-        clients.open(count)?;
-        thread::sleep(Duration::from_secs(3));
-        let each = broker.resident_bytes()?.saturating_sub(before) / u64::try_from(count)?;
+        let each = resident_each(binary, kind, count)?;
         println!("idle {kind:<4} {count} connections, {each} resident bytes each");
     }
+    Ok(())
+}
+
+fn resident_each(binary: &str, kind: Kind, count: usize) -> Outcome<u64> {
+    let broker = Broker::start(binary)?;
+    let clients = clients::Clients::new(kind, broker.port(kind), broker.authority())?;
+    // What the first ones make for all is not theirs.
+    clients.open(100)?;
+    let before = broker.resident_bytes()?;
+    clients.open(count)?;
+    thread::sleep(Duration::from_secs(3));
+    Ok(broker.resident_bytes()?.saturating_sub(before) / u64::try_from(count)?)
+}
+
+fn burst(binary: &str, count: usize) -> Outcome<()> {
+    println!("burst of {count} messages: {}", burst::measure(binary, count)?);
     Ok(())
 }
 

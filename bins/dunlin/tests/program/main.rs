@@ -7,6 +7,7 @@ mod access;
 mod audit;
 mod bans;
 mod logins;
+mod memory;
 mod reload;
 mod secrets;
 mod service;
