@@ -20,6 +20,7 @@ use crate::peer::{Credentials, Transport};
 #[cfg(feature = "quic")]
 use crate::quic;
 use crate::stream::Stream;
+use crate::tcp::TcpOptions;
 #[cfg(unix)]
 use crate::unix::SocketFile;
 
@@ -100,7 +101,11 @@ impl Bound {
             #[cfg(feature = "quic")]
             Self::Quic(socket) => Kind::Quic(quic::Endpoint::new(socket)?),
         };
-        Ok(Acceptor { kind })
+        Ok(Acceptor {
+            kind,
+            #[cfg(not(target_os = "linux"))]
+            options: std::sync::Mutex::default(),
+        })
     }
 }
 
@@ -109,6 +114,9 @@ impl Bound {
 #[derive(Debug)]
 pub struct Acceptor {
     kind: Kind,
+    /// What each accepted socket is given where it does not have it from the one that listens.
+    #[cfg(not(target_os = "linux"))]
+    options: std::sync::Mutex<Option<TcpOptions>>,
 }
 
 #[derive(Debug)]
@@ -139,6 +147,31 @@ impl Acceptor {
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
     }
 
+    /// Sets the options of TCP of all clients that connect from now on. Clients that come by something else have none.
+    ///
+    /// On Linux an accepted socket has those of the socket that listens, so that nothing needs to be set for each client.
+    ///
+    /// # Errors
+    ///
+    /// The first one of the system, after all were tried: connections without them work too.
+    pub fn set_options(&self, options: &TcpOptions) -> io::Result<()> {
+        match &self.kind {
+            #[cfg(target_os = "linux")]
+            Kind::Tcp(socket) => options.set(&SockRef::from(socket)),
+            #[cfg(not(target_os = "linux"))]
+            Kind::Tcp(_) => {
+                let mut place =
+                    self.options.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                *place = Some(*options);
+                Ok(())
+            }
+            #[cfg(unix)]
+            Kind::Unix(..) => Ok(()),
+            #[cfg(feature = "quic")]
+            Kind::Quic(_) => Ok(()),
+        }
+    }
+
     /// The next client. Nothing is lost when this is dropped before it is done.
     ///
     /// # Errors
@@ -148,6 +181,12 @@ impl Acceptor {
         match &self.kind {
             Kind::Tcp(socket) => {
                 let (socket, address) = socket.accept().await?;
+                #[cfg(not(target_os = "linux"))]
+                {
+                    let options = *self.options.lock().unwrap_or_else(|it| it.into_inner());
+                    // A connection without them works too.
+                    let _ = options.map(|options| options.set(&SockRef::from(&socket)));
+                }
                 Ok(Opened::new(Stream::Tcp(socket), Peer::tcp(address)))
             }
             #[cfg(unix)]

@@ -138,13 +138,15 @@ impl Stream {
     /// is worth another try. Else those of the socket.
     #[inline]
     pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.try_write_vectored(slices),
+        match (self, slices) {
+            // One piece costs the kernel less by `send` than as a list of one.
+            (Self::Tcp(socket), [slice]) => socket.try_write(slice),
+            (Self::Tcp(socket), _) => socket.try_write_vectored(slices),
             #[cfg(unix)]
-            Self::Unix(socket) => socket.try_write_vectored(slices),
+            (Self::Unix(socket), _) => socket.try_write_vectored(slices),
             #[cfg(feature = "quic")]
-            Self::Quic(layer) => layer.try_write_vectored(slices),
-            Self::Layered(layer) => layer.try_write_vectored(slices),
+            (Self::Quic(layer), _) => layer.try_write_vectored(slices),
+            (Self::Layered(layer), _) => layer.try_write_vectored(slices),
         }
     }
 

@@ -8,7 +8,6 @@ use socket2::{SockRef, TcpKeepalive, Type};
 
 use crate::acceptor::Bound;
 use crate::address;
-use crate::stream::Stream;
 
 /// How a listener's own socket is made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -82,27 +81,24 @@ impl Default for TcpOptions {
 }
 
 impl TcpOptions {
-    /// Sets them on an accepted socket; others than TCP have none of them.
+    /// Makes these the options of a socket, whatever it had before.
     ///
     /// # Errors
     ///
     /// The first one of the system, after all were tried: a connection without them works too.
-    pub fn apply(&self, stream: &Stream) -> io::Result<()> {
-        let Stream::Tcp(socket) = stream else { return Ok(()) };
-        let nodelay = if self.nodelay { socket.set_nodelay(true) } else { Ok(()) };
-        let socket = SockRef::from(socket);
-        let keepalive = self.keepalive.map_or(Ok(()), |probes| {
-            let probes = TcpKeepalive::new()
-                .with_time(probes.idle)
-                .with_interval(probes.interval)
-                .with_retries(probes.count);
-            socket.set_tcp_keepalive(&probes)
-        });
-        #[cfg(target_os = "linux")]
-        let user_timeout = match self.user_timeout {
-            Some(timeout) => socket.set_tcp_user_timeout(Some(timeout)),
-            None => Ok(()),
+    pub(crate) fn set(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        let nodelay = socket.set_tcp_nodelay(self.nodelay);
+        let keepalive = match self.keepalive {
+            Some(probes) => socket.set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(probes.idle)
+                    .with_interval(probes.interval)
+                    .with_retries(probes.count),
+            ),
+            None => socket.set_keepalive(false),
         };
+        #[cfg(target_os = "linux")]
+        let user_timeout = socket.set_tcp_user_timeout(self.user_timeout);
         #[cfg(not(target_os = "linux"))]
         let user_timeout = Ok(());
         nodelay.and(keepalive).and(user_timeout)

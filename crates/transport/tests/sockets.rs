@@ -19,9 +19,15 @@ fn loopback() -> SocketAddr {
 }
 
 async fn accepted_tcp(options: &ListenOptions) -> (Opened, StdTcpStream) {
+    accepted_with(options, &[]).await
+}
+
+/// A client of a listener that had each of these options set, one after the other.
+async fn accepted_with(options: &ListenOptions, set: &[TcpOptions]) -> (Opened, StdTcpStream) {
     let bound = tcp::bind(loopback(), options).expect("a free port");
     let address = bound.place().expect("a place").address().expect("an address");
     let acceptor = bound.into_acceptor().expect("an acceptor");
+    set.iter().for_each(|options| acceptor.set_options(options).expect("the system knows them"));
     let client = StdTcpStream::connect(address).expect("somebody listens");
     (acceptor.accept().await.expect("a client"), client)
 }
@@ -44,8 +50,7 @@ async fn options_reach_the_socket() {
         send_buffer: Some(8 * 1024),
         ..Default::default()
     };
-    let (opened, _client) = accepted_tcp(&listen).await;
-    TcpOptions::default().apply(&opened.stream).expect("the system knows them");
+    let (opened, _client) = accepted_with(&listen, &[TcpOptions::default()]).await;
     let Stream::Tcp(socket) = &opened.stream else { panic!("{opened:?}") };
     assert!(socket.nodelay().expect("an option"));
     let socket = SockRef::from(socket);
@@ -60,10 +65,10 @@ async fn options_reach_the_socket() {
 }
 
 #[tokio::test]
-async fn options_that_are_off_are_not_set() {
-    let (opened, _client) = accepted_tcp(&ListenOptions::default()).await;
+async fn options_that_are_off_are_not_set_though_they_were_on_before() {
     let off = TcpOptions { nodelay: false, keepalive: None, user_timeout: None };
-    off.apply(&opened.stream).expect("nothing to do");
+    let set = [TcpOptions::default(), off];
+    let (opened, _client) = accepted_with(&ListenOptions::default(), &set).await;
     let Stream::Tcp(socket) = &opened.stream else { panic!("{opened:?}") };
     assert!(!socket.nodelay().expect("an option"));
     assert!(!SockRef::from(socket).keepalive().expect("an option"));

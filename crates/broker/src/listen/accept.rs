@@ -82,7 +82,10 @@ pub(crate) async fn serve(
     acceptor: Arc<Acceptor>,
 ) {
     let mut closing = core.closing.subscribe();
-    let places = Arc::clone(&offer.borrow_and_update().places);
+    // Connections without them work too.
+    let set_options = |listener: &Listener| drop(acceptor.set_options(&listener.tcp));
+    set_options(&offer.borrow_and_update());
+    let places = Arc::clone(&offer.borrow().places);
     let mut complained: Option<Instant> = None;
     loop {
         // At the limit of handshakes the kernel's backlog holds the others.
@@ -94,22 +97,28 @@ pub(crate) async fn serve(
                 () = places.freed.notified() => {}
                 () = tokio::time::sleep(Duration::from_millis(100)) => {}
                 _ = closing.wait_for(|closing| *closing) => return,
-                changed = offer.changed() => if changed.is_err() { return },
+                changed = offer.changed() => match changed {
+                    Ok(()) => set_options(&offer.borrow()),
+                    Err(_) => return,
+                },
             }
         }
         let accepted = tokio::select! {
+            // First, so that in a storm nobody else is asked each time: the runtime has others asked now and then.
+            biased;
             accepted = acceptor.accept() => accepted,
             _ = closing.wait_for(|closing| *closing) => return,
             changed = offer.changed() => match changed {
-                Ok(()) => continue,
+                Ok(()) => {
+                    set_options(&offer.borrow());
+                    continue;
+                }
                 Err(_) => return,
             },
         };
         match accepted {
             Ok(opened) => {
                 let listener = Arc::clone(&offer.borrow());
-                // A connection without them works too.
-                let _ = listener.tcp.apply(&opened.stream);
                 enter(&core, listener, opened);
             }
             Err(error) if out_of_descriptors(&error) => {
