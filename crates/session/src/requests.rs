@@ -254,16 +254,17 @@ fn check_filter(
 fn compare(items: &mut [SubscribeItem], known: &Subscriptions, maximum: u32) {
     let maximum = usize::try_from(maximum).unwrap_or(usize::MAX);
     let mut added: HashSet<SubscriptionFilter> = HashSet::new();
+    let several = items.len() > 1;
     for item in items {
         let Ok(filter) = &item.filter else { continue };
         item.existed = known.get(filter.as_bytes()).is_some() || added.contains(filter);
         if item.existed {
             continue;
         }
-        if known.len() + added.len() < maximum {
-            added.insert(filter.clone());
-        } else {
+        if known.len() + added.len() >= maximum {
             item.filter = Err(ReasonCode::QuotaExceeded);
+        } else if several {
+            added.insert(filter.clone());
         }
     }
 }
@@ -276,7 +277,7 @@ fn record(items: &[SubscribeItem], reason_codes: &mut [ReasonCode], session: &mu
             (Ok(filter), Some(qos)) => {
                 let options = SubscriptionOptions { qos, ..item.options };
                 let subscription = Subscription { options, subscription_id: item.subscription_id };
-                session.subscriptions.insert(filter.clone(), subscription);
+                session.subscriptions.insert(filter, subscription);
             }
             (Ok(_), None) => {}
             (Err(reason), _) => *code = *reason,

@@ -1,6 +1,6 @@
 //! The subscriptions of a session.
 
-use dunlin_codec::{SubscriptionFilter, SubscriptionId, SubscriptionOptions};
+use dunlin_codec::{SubscriptionFilter, SubscriptionId, SubscriptionOptions, TextRules};
 
 /// One subscription; its filter is the key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,13 +33,13 @@ impl Subscriptions {
 
     /// Adds a subscription, or replaces the one with the same filter.
     // [MQTT-3.8.4-3] [MQTT-3.8.4-3 @3.1.1]
-    pub(crate) fn insert(&mut self, filter: SubscriptionFilter, subscription: Subscription) {
+    pub(crate) fn insert(&mut self, filter: &SubscriptionFilter, subscription: Subscription) {
         // A vector begins with room for four, and most sessions have one subscription.
         if self.0.is_empty() {
             self.0.reserve_exact(1);
         }
         match self.position(filter.as_bytes()) {
-            Err(index) => self.0.insert(index, (filter, subscription)),
+            Err(index) => self.0.insert(index, (unshared(filter), subscription)),
             Ok(index) => {
                 if let Some(entry) = self.0.get_mut(index) {
                     entry.1 = subscription;
@@ -62,6 +62,12 @@ impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
+}
+
+/// The filter in an allocation of its own. One that has been shared has a second one, for the count of those who share it.
+fn unshared(filter: &SubscriptionFilter) -> SubscriptionFilter {
+    SubscriptionFilter::parse(filter.as_bytes(), TextRules::PERMISSIVE)
+        .unwrap_or_else(|_| filter.clone())
 }
 
 impl FromIterator<(SubscriptionFilter, Subscription)> for Subscriptions {
