@@ -104,6 +104,12 @@ impl Chunks {
         other.bytes = 0;
     }
 
+    /// What there is, if it is in one piece.
+    pub(crate) fn only(&self) -> Option<&[u8]> {
+        let chunk = self.list.front().filter(|_| self.list.len() == 1)?;
+        chunk.as_slice().get(self.consumed..)
+    }
+
     /// Fills `slices` with what comes next; returns how many were filled.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
@@ -157,7 +163,9 @@ mod tests {
         let block = Bytes::from(vec![7_u8; 3000]);
         let mut chunks = Chunks::default();
         chunks.extend(b"ab");
+        assert_eq!(chunks.only(), Some(&b"ab"[..]));
         chunks.push_shared(&block);
+        assert_eq!(chunks.only(), None);
         chunks.push_shared(&Bytes::from_static(b"small"));
         let mut other = Chunks::default();
         other.extend(b"cd");
@@ -171,6 +179,8 @@ mod tests {
         assert_eq!(content(&chunks), expected[1..]);
         chunks.consume(2000);
         assert_eq!(content(&chunks), expected[2001..]);
+        chunks.consume(1002);
+        assert_eq!(chunks.only(), Some(&expected[3003..]));
         chunks.clear();
         assert_eq!((chunks.len(), content(&chunks)), (0, Vec::new()));
         assert!(chunks.list.capacity() <= KEPT_PIECES);

@@ -1,6 +1,7 @@
 //! What a connection waits for: who the client is, its session, a hook's word.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -33,6 +34,9 @@ use super::Driver;
 use super::delivering::wire_of;
 use super::quota::refusal;
 use super::requests::Judged;
+
+/// Connections that the system is asked for randomness at once.
+const DRAWN_MAX: usize = 16;
 
 /// What a connection has until it is open.
 pub(super) struct Opening {
@@ -485,13 +489,28 @@ pub(super) async fn judge(
     Some(Judged { token, items })
 }
 
-/// Randomness for a Client Identifier that nobody can guess.
+/// Randomness for a Client Identifier that nobody can guess. The system is asked for that of some connections at once; what
+/// was given out is not kept.
 pub(super) fn entropy() -> u128 {
-    let mut bytes = [0; 16];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u128::from_le_bytes(bytes),
+    thread_local! {
+        static DRAWN: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+    }
+    let drawn = DRAWN.with(|drawn| {
+        let mut drawn = drawn.borrow_mut();
+        if drawn.is_empty() {
+            drawn.resize(DRAWN_MAX, [0; 16]);
+            if getrandom::fill(drawn.as_flattened_mut()).is_err() {
+                drawn.clear();
+            }
+        }
+        let next = drawn.last_mut().map(std::mem::take);
+        drawn.pop();
+        next
+    });
+    match drawn {
+        Some(bytes) => u128::from_le_bytes(bytes),
         // Without a source of randomness, what the process's hash maps were seeded with is the best there is.
-        Err(_) => {
+        None => {
             use std::hash::BuildHasher;
             let state = std::hash::RandomState::new();
             u128::from(state.hash_one(0)) << 64 | u128::from(state.hash_one(1))

@@ -158,9 +158,13 @@ impl Writer {
     ) -> Poll<io::Result<()>> {
         while let Some(work) = self.work.as_mut().filter(|work| !work.chunks.is_empty()) {
             work.waiting_since.get_or_insert(now);
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let filled = work.chunks.slices(&mut slices);
-            let written = socket.try_write_vectored(slices.get(..filled).unwrap_or_default());
+            let written = if let Some(only) = work.chunks.only() {
+                socket.try_write_vectored(&[IoSlice::new(only)])
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let filled = work.chunks.slices(&mut slices);
+                socket.try_write_vectored(slices.get(..filled).unwrap_or_default())
+            };
             match written {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
