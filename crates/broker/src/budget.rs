@@ -1,9 +1,20 @@
 //! The broker's memory budget: what messages cost, and which load is shed near the limit.
+//!
+//! Every batch charges it and gives it back, on whatever cores its publisher and receiver are. So each thread adds to a
+//! stripe of its own, which passes on what comes together there. Whoever sheds load looks at what was passed on, and errs
+//! by less than a thousandth.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
+
+use crate::stripes::Striped;
+
+/// Bytes that a stripe keeps to itself at the most.
+const SLACK_MAX: i64 = 64 * 1024;
+/// What all stripes together keep to themselves is at the most this part of the limit.
+const SLACK_PARTS: i64 = 1024;
 
 /// From this size a payload is charged once, for as long as anybody holds it; smaller ones are charged with each queue
 /// entry that holds them, which costs nothing per message and errs to the safe side.
@@ -53,29 +64,49 @@ impl std::ops::AddAssign for Charge {
 /// Bytes in use, against the most that may be.
 #[derive(Debug)]
 pub(crate) struct Budget {
+    /// What stripes have passed on.
     used: AtomicI64,
+    /// What they have not: each between `-slack` and `slack`.
+    stripes: Striped<AtomicI64>,
+    slack: AtomicI64,
     max: AtomicI64,
 }
 
 impl Budget {
     pub(crate) fn new(max: u64) -> Arc<Self> {
-        Arc::new(Self { used: AtomicI64::new(0), max: AtomicI64::new(limit(max)) })
+        let budget = Self {
+            used: AtomicI64::new(0),
+            stripes: Striped::by_core(),
+            slack: AtomicI64::new(0),
+            max: AtomicI64::new(0),
+        };
+        budget.set_max(max);
+        Arc::new(budget)
     }
 
     /// Takes another limit. What is in use stays.
     pub(crate) fn set_max(&self, max: u64) {
-        self.max.store(limit(max), Ordering::Relaxed);
+        let max = limit(max);
+        self.max.store(max, Ordering::Relaxed);
+        let stripes = i64::try_from(self.stripes.len()).unwrap_or(1);
+        self.slack.store((max / SLACK_PARTS / stripes).min(SLACK_MAX), Ordering::Relaxed);
     }
 
     /// Charges, or gives back, what queues and lanes hold. Called once per batch.
     pub(crate) fn change(&self, bytes: i64) {
-        if bytes != 0 {
-            self.used.fetch_add(bytes, Ordering::Relaxed);
+        if bytes == 0 {
+            return;
+        }
+        let here: &AtomicI64 = &self.stripes;
+        let kept = here.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if kept.saturating_abs() > self.slack.load(Ordering::Relaxed) {
+            self.used.fetch_add(here.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
     pub(crate) fn used(&self) -> u64 {
-        u64::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0)
+        let kept = self.stripes.iter().map(|here| here.load(Ordering::Relaxed)).sum::<i64>();
+        u64::try_from(self.used.load(Ordering::Relaxed) + kept).unwrap_or(0)
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
@@ -184,6 +215,31 @@ mod tests {
         assert_eq!(budget.used(), 0);
         assert_eq!(Budget::entry_cost(64, 1020, 1000), 84);
         assert_eq!(Budget::entry_cost(64, 120, 100), 184);
+    }
+
+    #[test]
+    fn what_stripes_keep_to_themselves_is_in_use_too_and_a_thousandth_at_the_most() {
+        let budget = Budget::new(1 << 30);
+        let slack = budget.slack.load(Ordering::Relaxed);
+        let stripes = i64::try_from(budget.stripes.len()).expect("few");
+        assert_eq!(slack, ((1 << 20) / stripes).min(SLACK_MAX));
+        std::thread::scope(|scope| {
+            for thread in 1..=8 {
+                let budget = &budget;
+                scope.spawn(move || {
+                    for step in 0..1000 {
+                        budget.change(thread * 1000 + step);
+                        budget.change(-step);
+                    }
+                });
+            }
+        });
+        let expected: i64 = (1..=8).map(|thread| thread * 1_000_000).sum();
+        assert_eq!(budget.used(), u64::try_from(expected).expect("not negative"));
+        let passed_on = budget.used.load(Ordering::Relaxed);
+        assert!((expected - passed_on).abs() <= slack * stripes, "{passed_on} of {expected}");
+        budget.change(-expected);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

@@ -87,6 +87,7 @@ mod retained;
 mod router;
 mod server;
 mod share;
+mod stripes;
 mod sys;
 mod tenant;
 mod tenants;

@@ -1,15 +1,18 @@
 //! What the broker counts, and the snapshot of it.
 //!
-//! Every counter is a relaxed atomic that connections add to once per batch, never once per message.
+//! Every counter is a relaxed atomic that connections add to once per batch, never once per message, and each thread to
+//! a copy of its own: they are added up where somebody looks.
 //! [`Metrics`] is the snapshot: plain numbers, the same that the `$SYS` tree publishes.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dunlin_transport::Refusal;
 
 use crate::end::EndReason;
 use crate::quotas::{QuotaCounts, QuotaEvent};
+use crate::stripes::Striped;
 
 /// Why an Application Message, or one copy of it, was not delivered.
 #[non_exhaustive]
@@ -92,9 +95,9 @@ impl DropReason {
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// The live counters of one broker.
+        /// What some threads have counted. A gauge that one thread raises and another lowers is below zero here.
         #[derive(Debug, Default)]
-        pub(crate) struct Counters {
+        pub(crate) struct Cells {
             $($(#[doc = $doc])+ pub(crate) $name: AtomicU64,)+
             dropped: [AtomicU64; DropReason::ALL.len()],
             ended: [AtomicU64; EndReason::ALL.len()],
@@ -123,15 +126,12 @@ macro_rules! counters {
             pub(crate) fn snapshot(&self) -> Metrics {
                 Metrics {
                     // A gauge that was lowered before it was raised, by two threads, is zero for a moment.
-                    $($name: u64::try_from(self.$name.load(Ordering::Relaxed).cast_signed()).unwrap_or(0),)+
-                    dropped: DropReason::ALL.iter().zip(&self.dropped)
-                        .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
+                    $($name: u64::try_from(self.sum(|cells| &cells.$name).cast_signed()).unwrap_or(0),)+
+                    dropped: self.by_reason(&DropReason::ALL, |cells| &cells.dropped),
                     certificate_days_left: BTreeMap::new(),
-                    handshakes_refused: Refusal::ALL.iter().zip(&self.refused)
-                        .map(|(why, count)| (*why, count.load(Ordering::Relaxed))).collect(),
-                    quotas: self.quotas.snapshot(),
-                    connections_ended: EndReason::ALL.iter().zip(&self.ended)
-                        .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed))).collect(),
+                    handshakes_refused: self.by_reason(Refusal::ALL, |cells| &cells.refused),
+                    quotas: self.quotas(),
+                    connections_ended: self.by_reason(&EndReason::ALL, |cells| &cells.ended),
                 }
             }
         }
@@ -284,7 +284,57 @@ counters! {
     logins_late,
 }
 
+/// The live counters of one broker or one tenant. They stand for the cells of the calling thread.
+#[derive(Debug)]
+pub(crate) struct Counters(Striped<Cells>);
+
+impl Deref for Counters {
+    type Target = Cells;
+
+    #[inline]
+    fn deref(&self) -> &Cells {
+        &self.0
+    }
+}
+
 impl Counters {
+    /// With cells for each core, but no more than `stripes_max`: about 1 KiB each.
+    pub(crate) fn up_to(stripes_max: usize) -> Self {
+        Self(Striped::up_to(stripes_max))
+    }
+
+    /// With cells for each core.
+    pub(crate) fn by_core() -> Self {
+        Self(Striped::by_core())
+    }
+
+    fn sum(&self, cell: impl Fn(&Cells) -> &AtomicU64) -> u64 {
+        let counts = self.0.iter().map(|cells| cell(cells).load(Ordering::Relaxed));
+        counts.fold(0, u64::wrapping_add)
+    }
+
+    fn by_reason<R: Copy + Ord>(
+        &self,
+        reasons: &[R],
+        cells: impl Fn(&Cells) -> &[AtomicU64],
+    ) -> BTreeMap<R, u64> {
+        let mut counts: BTreeMap<R, u64> = reasons.iter().map(|reason| (*reason, 0)).collect();
+        for stripe in self.0.iter() {
+            for (reason, cell) in reasons.iter().zip(cells(stripe)) {
+                *counts.entry(*reason).or_default() += cell.load(Ordering::Relaxed);
+            }
+        }
+        counts
+    }
+
+    fn quotas(&self) -> BTreeMap<QuotaEvent, u64> {
+        let mut counts = BTreeMap::new();
+        for (event, count) in self.0.iter().flat_map(|cells| cells.quotas.snapshot()) {
+            *counts.entry(event).or_default() += count;
+        }
+        counts
+    }
+
     pub(crate) fn drop_many(&self, reason: DropReason, count: u64) {
         if let Some(cell) = self.dropped.get(reason as usize) {
             cell.fetch_add(count, Ordering::Relaxed);
@@ -298,8 +348,12 @@ impl Counters {
     }
 
     pub(crate) fn client_connected(&self) {
-        let connected = self.clients_connected.fetch_add(1, Ordering::Relaxed) + 1;
-        self.clients_maximum.fetch_max(connected, Ordering::Relaxed);
+        add(&self.clients_connected, 1);
+        let connected = self.sum(|cells| &cells.clients_connected);
+        // A maximum is no sum: one cell has it.
+        if let Some(cells) = self.0.iter().next() {
+            cells.clients_maximum.fetch_max(connected, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn ended(&self, reason: EndReason) {

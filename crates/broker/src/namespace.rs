@@ -25,6 +25,8 @@ use crate::router::Router;
 pub(crate) const DEFAULT: &str = "default";
 /// Bytes in a tenant's name.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
+/// Copies of the counters of a tenant that was opened: there may be many tenants, and few are as busy as the default one.
+const TENANT_STRIPES_MAX: usize = 4;
 
 /// Everything that messages, topics and Client Identifiers of one tenant live in.
 pub(crate) struct Namespace {
@@ -124,6 +126,9 @@ pub(crate) struct Common {
 
 impl Common {
     fn make(&self, number: NamespaceNo, name: &str) -> Arc<Namespace> {
+        let is_default = number == NamespaceNo::DEFAULT;
+        let counters =
+            if is_default { Counters::by_core() } else { Counters::up_to(TENANT_STRIPES_MAX) };
         Arc::new(Namespace {
             number,
             name: name.into(),
@@ -136,7 +141,7 @@ impl Common {
                 Arc::clone(&self.expiries),
             ),
             links: Links::default(),
-            counters: Counters::default(),
+            counters,
             budget: Arc::clone(&self.budget),
         })
     }

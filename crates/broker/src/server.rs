@@ -314,7 +314,7 @@ fn core(
     let interests: Interests = hooks.interests();
     Arc::new_cyclic(|me| Core {
         me: me.clone(),
-        counters: Counters::default(),
+        counters: Counters::by_core(),
         budget,
         namespaces: Namespaces::new(common),
         access: Access::new(rules),
