@@ -19,14 +19,19 @@ pub(crate) struct Content {
     head: Chunks,
     /// Each message with what is encoded behind it.
     rest: VecDeque<(Delivery, Chunks)>,
+    /// Bytes of `rest`, but for what is encoded behind the last message, which may still grow.
+    settled: usize,
 }
 
 impl Content {
-    /// Bytes of all of it.
+    /// Bytes of all of it. Asked with every batch that is posted, however much waits.
     pub(crate) fn len(&self) -> usize {
-        let rest =
-            self.rest.iter().map(|(delivery, behind)| delivery.message.size() + behind.len());
-        self.head.len() + rest.sum::<usize>()
+        self.head.len() + self.settled + self.unsettled()
+    }
+
+    /// Bytes that are encoded behind the last message.
+    fn unsettled(&self) -> usize {
+        self.rest.back().map_or(0, |(_, behind)| behind.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -43,13 +48,17 @@ impl Content {
 
     /// Puts a message behind what is there.
     pub(crate) fn push(&mut self, delivery: Delivery) {
+        self.settled += self.unsettled() + delivery.message.size();
         self.rest.push_back((delivery, Chunks::default()));
     }
 
     /// Moves all of `other` behind what is there.
     pub(crate) fn append(&mut self, other: &mut Self) {
         self.encoded().append(&mut other.head);
-        self.rest.append(&mut other.rest);
+        if !other.rest.is_empty() {
+            self.settled += self.unsettled() + std::mem::take(&mut other.settled);
+            self.rest.append(&mut other.rest);
+        }
     }
 
     /// What is encoded at the front.
@@ -59,11 +68,14 @@ impl Content {
 
     /// The next message behind the front, with what is encoded behind it.
     pub(crate) fn pop(&mut self) -> Option<(Delivery, Chunks)> {
-        let next = self.rest.pop_front();
+        let (delivery, behind) = self.rest.pop_front()?;
         if self.rest.is_empty() {
             self.rest = VecDeque::new();
+            self.settled = 0;
+        } else {
+            self.settled -= delivery.message.size() + behind.len();
         }
-        next
+        Some((delivery, behind))
     }
 
     /// Forgets everything; gives the number of messages that were not encoded.
@@ -71,6 +83,7 @@ impl Content {
         self.head.clear();
         let messages = self.rest.len() as u64;
         self.rest = VecDeque::new();
+        self.settled = 0;
         messages
     }
 }
@@ -288,7 +301,97 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
+    use bytes::Bytes;
+    use dunlin_codec::{Message, TopicName};
+    use dunlin_session::{Origin, SubscriptionIds};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What happens to a content.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Encoded(usize),
+        Message(usize),
+        /// Another content with so many bytes, a message, and so many behind it, is appended.
+        Append(usize, Option<(usize, usize)>),
+        TakeHead,
+        Pop,
+        Clear,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..300_usize).prop_map(Step::Encoded),
+            (0..300_usize).prop_map(Step::Message),
+            (0..300_usize, proptest::option::of((0..300_usize, 0..300_usize)))
+                .prop_map(|(head, rest)| Step::Append(head, rest)),
+            Just(Step::TakeHead),
+            Just(Step::Pop),
+            Just(Step::Clear),
+        ]
+    }
+
+    fn delivery(payload: usize) -> Delivery {
+        Delivery {
+            message: Arc::new(Message {
+                topic: TopicName::copy_from("a/b").expect("valid"),
+                payload: Bytes::from(vec![0; payload]),
+                qos: Qos::AtMostOnce,
+                retain: false,
+                properties: None,
+            }),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            subscription_ids: SubscriptionIds::new(),
+            seq: 0,
+            expires_at: None,
+            sent_before: false,
+            origin: Origin::Plain,
+        }
+    }
+
+    /// Looks at everything.
+    fn counted(content: &Content) -> usize {
+        let rest = content.rest.iter();
+        let rest = rest.map(|(delivery, behind)| delivery.message.size() + behind.len());
+        content.head.len() + rest.sum::<usize>()
+    }
+
+    proptest! {
+        /// It once looked at everything with each batch that was posted, so that what a slow receiver cost its publishers
+        /// grew with what waited for it.
+        #[test]
+        fn a_content_knows_how_long_it_is(steps in vec(step(), 0..60)) {
+            let mut content = Content::default();
+            for step in steps {
+                match step {
+                    Step::Encoded(bytes) => content.encoded().extend(&vec![1; bytes]),
+                    Step::Message(payload) => content.push(delivery(payload)),
+                    Step::Append(head, rest) => {
+                        let mut other = Content::default();
+                        other.encoded().extend(&vec![2; head]);
+                        if let Some((payload, behind)) = rest {
+                            other.push(delivery(payload));
+                            other.encoded().extend(&vec![3; behind]);
+                        }
+                        content.append(&mut other);
+                        prop_assert_eq!((other.len(), other.is_empty()), (0, true));
+                    }
+                    Step::TakeHead => content.head().clear(),
+                    Step::Pop => {
+                        content.head().clear();
+                        if let Some((_, mut behind)) = content.pop() {
+                            content.head().append(&mut behind);
+                        }
+                    }
+                    Step::Clear => _ = content.clear(),
+                }
+                prop_assert_eq!(content.len(), counted(&content));
+            }
+        }
+    }
 
     /// A publisher that counts how often it is woken.
     #[derive(Default)]
