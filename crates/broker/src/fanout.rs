@@ -35,7 +35,7 @@ use crate::share::Group;
 const SHARE_BYTES_MIN: usize = 1024;
 /// Staged bytes at which a batch is posted early.
 const STAGED_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes of packets from which on they are no run of QoS 1 for several receivers.
+/// Bytes of packets with QoS above 0 from which on they are no run for several receivers.
 const RUN_SHARED_MAX: usize = 512;
 /// Bytes of packets from which on they are none for one either: their payloads are rather written from where they are.
 const RUN_PACKET_MAX: usize = 4 * 1024;
@@ -90,7 +90,7 @@ pub(crate) struct Staged {
     pub(crate) post: Post,
 }
 
-/// What is known of a run of QoS 1 that can be staged.
+/// What is known of a run with QoS above 0 that can be staged.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) name: TopicName,
@@ -221,14 +221,15 @@ impl Staging {
         }
     }
 
-    /// Looks whether runs of QoS 1 that begin with packets like this one can be staged as they are, because all that would
-    /// be done for each of their messages is to copy it into the queues of connected clients with sessions that are not
+    /// Looks whether runs of `qos`, above 0, that begin with packets like this one can be staged as they are, because all that
+    /// would be done for each of their messages is to copy it into the queues of connected clients with sessions that are not
     /// durable. [`Staging::acknowledged_run`] or [`Staging::no_run`] comes next.
     pub(crate) fn takes_run(
         &mut self,
         core: &Core,
         route: &Route,
         largest: usize,
+        qos: Qos,
     ) -> Option<Ready> {
         // Payloads of some size are charged to the budget once for all receivers, and need a message for that.
         let size_max = if route.targets.len() == 1 { RUN_PACKET_MAX } else { RUN_SHARED_MAX };
@@ -243,7 +244,7 @@ impl Staging {
         let mut crowded = None;
         for target in &route.targets {
             let Some(mailbox) = target.mailbox.upgrade() else { continue };
-            let takes = target.qos > Qos::AtMostOnce
+            let takes = target.qos >= qos
                 && target.subscription_ids.is_empty()
                 && matches!(mailbox.wire(), Wire::V3 | Wire::V5)
                 && !mailbox.is_durable()
@@ -265,7 +266,7 @@ impl Staging {
         self.receivers.clear();
     }
 
-    /// Stages a run of QoS 1 for the receivers that were found for it.
+    /// Stages a run for the receivers that were found for it.
     pub(crate) fn acknowledged_run(&mut self, run: dunlin_session::Run) {
         let mut other = None;
         let mut receivers = std::mem::take(&mut self.receivers);

@@ -16,8 +16,9 @@ use crate::{
 
 /// A PUBLISH of QoS 0 that is neither retained nor repeated.
 const AT_MOST_ONCE: u8 = PacketType::Publish.first_byte();
-/// The same of QoS 1.
+/// The same of QoS 1 and 2.
 const AT_LEAST_ONCE: u8 = AT_MOST_ONCE | 1 << 1;
+const EXACTLY_ONCE: u8 = AT_MOST_ONCE | 2 << 1;
 
 /// Whole PUBLISHes of one QoS to one topic at the front of the input that any other hop may get as they are, but for the
 /// Packet Identifier.
@@ -35,7 +36,7 @@ pub struct Run<'a> {
     pub topic: &'a [u8],
 }
 
-/// Finds the longest run of `qos` at the front of the input of at most `max_bytes` bytes. There is none of QoS 2.
+/// Finds the longest run of `qos` at the front of the input of at most `max_bytes` bytes.
 ///
 /// Each of its frames has DUP 0 and RETAIN 0, the topic of the first and a Packet Identifier if the QoS asks for one. In 5.0
 /// those of QoS 0 have such properties only as are passed on unaltered, and no others have any. Whether the topic is a Topic Name is not checked: the caller does that once per topic. What ends
@@ -49,7 +50,7 @@ pub fn publish_run<'a>(
     max_bytes: usize,
 ) -> Run<'a> {
     let input = input.get(..max_bytes).unwrap_or(input);
-    let Some(form) = Form::of(qos, version) else { return Run::default() };
+    let form = Form::of(qos, version);
     let Some(first) = Head::read(input, form, limits) else { return Run::default() };
     let mut run = Run {
         bytes: first.len,
@@ -113,13 +114,13 @@ impl<'a> RunFrame<'a> {
     }
 }
 
-/// Gives the frames of a run of QoS 1 other Packet Identifiers, in their order, as long as there are any.
+/// Gives the frames of a run of QoS 1 or 2 other Packet Identifiers, in their order, as long as there are any.
 ///
 /// `run` is what [`publish_run`] found; what is not of that form ends it.
 pub fn renumber_run(run: &mut [u8], ids: impl IntoIterator<Item = PacketId>) {
     let mut rest = run;
     for id in ids {
-        if rest.first() != Some(&AT_LEAST_ONCE) {
+        if !matches!(rest.first(), Some(&(AT_LEAST_ONCE | EXACTLY_ONCE))) {
             return;
         }
         let Ok(Some(Header { header_len, len })) = Header::read(rest, &PERMISSIVE) else { return };
@@ -187,13 +188,13 @@ struct Form {
 }
 
 impl Form {
-    const fn of(qos: Qos, version: Version) -> Option<Self> {
+    const fn of(qos: Qos, version: Version) -> Self {
         let (first_byte, has_id) = match qos {
             Qos::AtMostOnce => (AT_MOST_ONCE, false),
             Qos::AtLeastOnce => (AT_LEAST_ONCE, true),
-            Qos::ExactlyOnce => return None,
+            Qos::ExactlyOnce => (EXACTLY_ONCE, true),
         };
-        Some(Self { first_byte, has_id, has_properties: version.is_v5() })
+        Self { first_byte, has_id, has_properties: version.is_v5() }
     }
 
     /// The form of a run that was found before.
@@ -201,9 +202,10 @@ impl Form {
         let qos = match *run.first()? {
             AT_MOST_ONCE => Qos::AtMostOnce,
             AT_LEAST_ONCE => Qos::AtLeastOnce,
+            EXACTLY_ONCE => Qos::ExactlyOnce,
             _ => return None,
         };
-        Self::of(qos, version)
+        Some(Self::of(qos, version))
     }
 
     /// Where the payload begins, in a frame whose topic ends at `at`; none if there is anything before it that is not to be

@@ -203,18 +203,50 @@ impl Connection {
         }
     }
 
-    /// Whether PUBLISHes of QoS 1 that were routed may be answered by PUBACK at once and need not be handed in: no answer
-    /// is due before theirs, and their Packet Identifiers cannot be in use. The caller checks their topic.
+    /// Whether PUBLISHes that were routed may be answered at once: no answer is due before theirs. Those of QoS 1 need not even
+    /// be handed in then, unless QoS 2 of a 5.0 client is in process. The caller checks their topic.
     #[inline]
     #[must_use]
-    pub fn answers_at_once(&self) -> bool {
-        self.open().is_some_and(Open::answers_at_once)
+    pub fn answers_at_once(&self, qos: Qos) -> bool {
+        self.open().is_some_and(|open| open.answers_at_once(qos))
     }
 
-    /// [`publish`](Self::publish) for the PUBLISHes of a run of QoS 1 with these Packet Identifiers, all of which are to be
+    /// [`pubacks_of_runs`](Self::pubacks_of_runs) for PUBRECs, each of which `send` is to answer by PUBREL. The exchanges
+    /// are not over, but their messages are not kept any more.
+    #[inline]
+    pub fn pubrecs_of_runs(
+        &mut self,
+        input: &[u8],
+        now: Instant,
+        send: impl FnMut(PacketId),
+    ) -> Settled {
+        let State::Open(open) = &mut self.state else { return Settled::default() };
+        open.keep_alive.touch(now);
+        open.session.outbound.pubrecs_of_runs(input, send)
+    }
+
+    /// The same for PUBCOMPs: how many there were.
+    #[inline]
+    pub fn pubcomps_of_runs(&mut self, input: &[u8], now: Instant, out: &mut Outputs<'_>) -> usize {
+        let State::Open(open) = &mut self.state else { return 0 };
+        open.pubcomps_of_runs(input, now, out)
+    }
+
+    /// Takes PUBRELs at the front of `input`, each of four bytes, as long as nothing but PUBCOMP is due for them, which
+    /// `send` is to write; how many there were.
+    #[inline]
+    pub fn pubrels(&mut self, input: &[u8], now: Instant, send: impl FnMut(PacketId)) -> usize {
+        let State::Open(open) = &mut self.state else { return 0 };
+        open.keep_alive.touch(now);
+        let (inbound, mut rules) = open.inbound(&self.capabilities);
+        inbound.pubrels(input, &mut rules, send)
+    }
+
+    /// [`publish`](Self::publish) for the PUBLISHes of a run of `qos` with these Packet Identifiers, all of which are to be
     /// routed: pushes the tokens to be answered. `false`, and nothing is taken, if they have to be handed in one by one.
     pub fn publish_run(
         &mut self,
+        qos: Qos,
         ids: impl Iterator<Item = PacketId> + Clone,
         now: Instant,
         tokens: &mut Vec<Token>,
@@ -222,7 +254,20 @@ impl Connection {
         let State::Open(open) = &mut self.state else { return false };
         open.keep_alive.touch(now);
         let (inbound, mut rules) = open.inbound(&self.capabilities);
-        inbound.publish_run(ids, &mut rules, tokens)
+        inbound.publish_run(qos, ids, &mut rules, tokens)
+    }
+
+    /// The same for a run of QoS 2 that can be [answered at once](Self::answers_at_once), by PUBREC. Nor may the session be
+    /// durable, because what came in would have to be stored.
+    pub fn receive_run(
+        &mut self,
+        ids: impl Iterator<Item = PacketId> + Clone,
+        now: Instant,
+    ) -> bool {
+        let State::Open(open) = &mut self.state else { return false };
+        open.keep_alive.touch(now);
+        let (inbound, mut rules) = open.inbound(&self.capabilities);
+        inbound.receive_run(ids, &mut rules)
     }
 
     /// [`deliver`](Self::deliver) for the messages of a run, which has its places: `write` is to send it with its

@@ -153,37 +153,106 @@ impl Inbound {
         Ok(Some(token))
     }
 
-    /// Takes the PUBLISHes of a run of QoS 1, that all are to be routed; `false`, and nothing is taken, if one of them is
-    /// to be looked at by itself.
-    // [MQTT-2.2.1-3] [MQTT-3.3.4-7] [MQTT-4.3.2-5]
-    pub(crate) fn publish_run(
-        &mut self,
-        ids: impl Iterator<Item = PacketId> + Clone,
-        rules: &mut Rules<'_>,
-        tokens: &mut Vec<Token>,
-    ) -> bool {
+    /// Whether the PUBLISHes of a run need not be looked at one by one.
+    // [MQTT-2.2.1-3] [MQTT-3.3.4-7] [MQTT-4.3.2-5] [MQTT-4.3.3-10]
+    fn takes_run(&self, qos: Qos, ids: impl Iterator<Item = PacketId>, rules: &Rules<'_>) -> bool {
         let room = u32::from(rules.receive_maximum).saturating_sub(self.in_process);
+        let (at_least_once, exactly_once) = match qos {
+            Qos::AtMostOnce => return false,
+            Qos::AtLeastOnce => (true, rules.v5),
+            Qos::ExactlyOnce => (rules.v5, true),
+        };
         let mut last = None;
         let mut count = 0;
-        for id in ids.clone() {
+        for id in ids {
             // Rising, none can come twice in the run.
             let new = last.is_none_or(|last| id > last)
-                && !self.at_least_once.contains(id)
-                && !(rules.v5 && rules.exchanges.contains(id));
+                && !(at_least_once && self.at_least_once.contains(id))
+                && !(exactly_once && rules.exchanges.contains(id));
             count += 1;
             if !new || count > room {
                 return false;
             }
             last = Some(id);
         }
-        self.in_process += count;
+        true
+    }
+
+    /// Takes the PUBLISHes of a run, that all are to be routed; `false`, and nothing is taken, if one of them is to be
+    /// looked at by itself.
+    pub(crate) fn publish_run(
+        &mut self,
+        qos: Qos,
+        ids: impl Iterator<Item = PacketId> + Clone,
+        rules: &mut Rules<'_>,
+        tokens: &mut Vec<Token>,
+    ) -> bool {
+        if !self.takes_run(qos, ids.clone(), rules) {
+            return false;
+        }
         for id in ids {
             let token = rules.tokens.next(id);
-            self.at_least_once.insert(id, ());
-            self.pubacks.push(id, token);
+            if qos == Qos::AtLeastOnce {
+                self.at_least_once.insert(id, ());
+                self.pubacks.push(id, token);
+            } else {
+                rules.exchanges.insert(id, Exchange::begun(Stage::Routing));
+                self.pubrecs.push(id, token);
+            }
+            self.in_process += 1;
             tokens.push(token);
         }
         true
+    }
+
+    /// The same for a run of QoS 2 that is with everybody already, and answered by the caller.
+    pub(crate) fn receive_run(
+        &mut self,
+        ids: impl Iterator<Item = PacketId> + Clone,
+        rules: &mut Rules<'_>,
+    ) -> bool {
+        if rules.durable || !self.takes_run(Qos::ExactlyOnce, ids.clone(), rules) {
+            return false;
+        }
+        for id in ids {
+            let exchange = Exchange { pubrec_due: false, ..Exchange::begun(Stage::Received) };
+            rules.exchanges.insert(id, exchange);
+            self.in_process += 1;
+        }
+        true
+    }
+
+    /// PUBRELs came in, the first at the front of `input`, each without reason code: takes those that end an exchange of
+    /// which nothing else is due, in any order, and has each answered by PUBCOMP. How many there were.
+    // [MQTT-4.3.3-11]
+    pub(crate) fn pubrels(
+        &mut self,
+        input: &[u8],
+        rules: &mut Rules<'_>,
+        mut send: impl FnMut(PacketId),
+    ) -> usize {
+        let mut count = 0;
+        if rules.durable {
+            return count;
+        }
+        let (packets, _) = input.as_chunks();
+        for &[first, remaining, high, low] in packets {
+            let id = PacketId::new(u16::from_be_bytes([high, low]));
+            let Some(id) = id.filter(|_| [first, remaining] == [0x62, 2]) else { break };
+            let ends = rules
+                .exchanges
+                .get_mut(id)
+                .is_some_and(|exchange| exchange.stage == Stage::Received && !exchange.pubrec_due);
+            if !ends {
+                break;
+            }
+            if let Some(exchange) = rules.exchanges.remove(id) {
+                self.in_process -= u32::from(exchange.counted);
+            }
+            send(id);
+            count += 1;
+        }
+        count
     }
 
     fn publish_exactly_once(

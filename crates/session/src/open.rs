@@ -235,12 +235,30 @@ impl Open {
         settled
     }
 
-    /// Whether a PUBLISH of QoS 1 can be answered as soon as it is routed, with nothing to be noted about it.
-    // [MQTT-2.2.1-3] [MQTT-4.6.0-2 @3.1.1] [MQTT-3.3.4-7] Nothing is in process that its identifier could belong to, that is
-    // to be answered before it, or that counts for the Receive Maximum.
+    /// PUBCOMPs without reason code came in: takes those at the front that answer runs.
     #[inline]
-    pub(crate) fn answers_at_once(&self) -> bool {
-        self.withheld() == 0 && (!self.peer.is_v5() || self.session.exchanges.is_empty())
+    pub(crate) fn pubcomps_of_runs(
+        &mut self,
+        input: &[u8],
+        now: Instant,
+        out: &mut Outputs<'_>,
+    ) -> usize {
+        let over = self.session.outbound.pubcomps_of_runs(input);
+        if over > 0 {
+            self.keep_alive.touch(now);
+            self.pump(now, out);
+        }
+        over
+    }
+
+    /// Whether a PUBLISH can be answered as soon as it is routed, with nothing to be noted about one of QoS 1.
+    // [MQTT-2.2.1-3] [MQTT-4.6.0-2 @3.1.1] [MQTT-4.6.0-3 @3.1.1] [MQTT-3.3.4-7] Nothing is in process that the identifier of
+    // one of QoS 1 could belong to, that is to be answered before it, or that counts for the Receive Maximum.
+    #[inline]
+    pub(crate) fn answers_at_once(&self, qos: Qos) -> bool {
+        let free =
+            qos > Qos::AtLeastOnce || !self.peer.is_v5() || self.session.exchanges.is_empty();
+        free && self.withheld() == 0
     }
 
     /// A run for the client.

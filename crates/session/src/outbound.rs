@@ -43,9 +43,36 @@ pub(crate) struct Outbound {
 /// Runs that were sent.
 #[derive(Debug, Default)]
 struct Runs {
-    list: VecDeque<Run>,
+    list: VecDeque<SentRun>,
     /// Messages in all of them.
     messages: usize,
+}
+
+/// A run that was sent, and is not over.
+#[derive(Debug)]
+struct SentRun {
+    /// What is not acknowledged, by PUBACK or PUBREC.
+    run: Run,
+    /// How many before it are released by PUBREC, and await PUBCOMP.
+    released: u32,
+}
+
+impl SentRun {
+    /// The place of the first message that is not over.
+    fn seq(&self) -> u64 {
+        self.run.seq() - u64::from(self.released)
+    }
+
+    fn is_over(&self) -> bool {
+        self.run.is_empty() && self.released == 0
+    }
+}
+
+/// Whether this is an acknowledgement of four bytes with that first byte for the message at that place.
+#[inline]
+fn answers(ack: [u8; 4], first_byte: u8, seq: u64) -> bool {
+    let [high, low] = packet_id_of(seq).get().to_be_bytes();
+    ack == [first_byte, 2, high, low]
 }
 
 #[derive(Debug)]
@@ -117,7 +144,7 @@ impl Outbound {
     /// The place of the first message that is not acknowledged.
     #[inline]
     fn first(&self) -> Option<u64> {
-        let run = self.runs.as_ref().and_then(|runs| runs.list.front()).map(Run::seq);
+        let run = self.runs.as_ref().and_then(|runs| runs.list.front()).map(SentRun::seq);
         run.or_else(|| self.slots.front().map(|slot| slot.seq))
     }
 
@@ -187,7 +214,7 @@ impl Outbound {
         self.quota.take_many(run.len());
         let runs = self.runs.get_or_insert_default();
         runs.messages += run.len();
-        runs.list.push_back(run);
+        runs.list.push_back(SentRun { run, released: 0 });
         Ok(())
     }
 
@@ -199,10 +226,9 @@ impl Outbound {
         let mut settled = Settled::default();
         let Some(runs) = &mut self.runs else { return settled };
         let (acks, _) = input.as_chunks();
-        for &[first, second, high, low] in acks {
-            let Some(run) = runs.list.front_mut() else { break };
-            let expected = packet_id_of(run.seq()).get().to_be_bytes();
-            if [first, second] != [0x40, 2] || [high, low] != expected {
+        for &ack in acks {
+            let Some(SentRun { run, .. }) = runs.list.front_mut() else { break };
+            if run.qos() != Qos::AtLeastOnce || !answers(ack, 0x40, run.seq()) {
                 break;
             }
             settled.messages += 1;
@@ -211,26 +237,90 @@ impl Outbound {
                 runs.list.pop_front();
             }
         }
-        runs.messages -= settled.messages;
-        self.quota.give_back_many(settled.messages);
+        self.runs_over(settled.messages);
+        settled
+    }
+
+    /// The same for PUBRECs: `send` is to answer each by PUBREL. What it says is not over, but is not kept any more.
+    // [MQTT-4.3.3-3] [MQTT-4.3.3-4]
+    #[inline]
+    pub(crate) fn pubrecs_of_runs(
+        &mut self,
+        input: &[u8],
+        mut send: impl FnMut(PacketId),
+    ) -> Settled {
+        let mut settled = Settled::default();
+        let Some(runs) = &mut self.runs else { return settled };
+        let (acks, _) = input.as_chunks();
+        let mut rest = runs.list.iter_mut().skip_while(|sent| sent.run.is_empty()).peekable();
+        for &ack in acks {
+            let Some(sent) = rest.peek_mut() else { break };
+            let seq = sent.run.seq();
+            if sent.run.qos() != Qos::ExactlyOnce || !answers(ack, 0x50, seq) {
+                break;
+            }
+            settled.messages += 1;
+            settled.bytes += sent.run.forget_first();
+            sent.released += 1;
+            send(packet_id_of(seq));
+            if sent.run.is_empty() {
+                rest.next();
+            }
+        }
+        settled
+    }
+
+    /// The same for PUBCOMPs: how many there were.
+    // [MQTT-4.3.3-5]
+    #[inline]
+    pub(crate) fn pubcomps_of_runs(&mut self, input: &[u8]) -> usize {
+        let Some(runs) = &mut self.runs else { return 0 };
+        let (acks, _) = input.as_chunks();
+        let mut over = 0;
+        for &ack in acks {
+            let Some(sent) = runs.list.front_mut() else { break };
+            if sent.released == 0 || !answers(ack, 0x70, sent.seq()) {
+                break;
+            }
+            over += 1;
+            sent.released -= 1;
+            if sent.is_over() {
+                runs.list.pop_front();
+            }
+        }
+        self.runs_over(over);
+        over
+    }
+
+    /// So many messages of runs are over.
+    #[inline]
+    fn runs_over(&mut self, messages: usize) {
+        self.quota.give_back_many(messages);
+        let Some(runs) = &mut self.runs else { return };
+        runs.messages -= messages;
         // An idle session is small.
         if runs.list.is_empty() && runs.list.capacity() > RUNS_KEPT {
             self.runs = None;
         }
-        settled
     }
 
     /// Turns what is left of runs into slots.
     #[cold]
     fn unroll(&mut self) {
         let Some(runs) = self.runs.take() else { return };
-        for run in runs.list.into_iter().rev() {
-            let sent: Vec<Delivery> = run.collect();
-            for delivery in sent.into_iter().rev() {
-                let seq = delivery.seq;
-                let slot = Slot { seq, stage: Stage::Sent, delivery: Some(delivery) };
-                self.slots.push_front(slot);
-            }
+        for sent in runs.list.into_iter().rev() {
+            let released = (sent.seq()..sent.run.seq()).map(|seq| Slot {
+                seq,
+                stage: Stage::Released,
+                delivery: None,
+            });
+            let unacknowledged = sent.run.map(|delivery| Slot {
+                seq: delivery.seq,
+                stage: Stage::Sent,
+                delivery: Some(delivery),
+            });
+            let slots: Vec<Slot> = released.chain(unacknowledged).collect();
+            slots.into_iter().rev().for_each(|slot| self.slots.push_front(slot));
         }
     }
 
@@ -238,7 +328,7 @@ impl Outbound {
     #[inline]
     fn unroll_for(&mut self, id: PacketId) {
         let runs = self.runs.as_ref().map(|runs| &runs.list);
-        let ends = runs.and_then(|runs| Some((runs.front()?.seq(), runs.back()?.end())));
+        let ends = runs.and_then(|runs| Some((runs.front()?.seq(), runs.back()?.run.end())));
         if ends.is_some_and(|(first, end)| seq_from(first, id) < end) {
             self.unroll();
         }
@@ -328,6 +418,7 @@ impl Outbound {
         tokens: Option<&mut Tokens>,
         out: &mut Outputs<'_>,
     ) -> KnownId {
+        self.unroll_for(id);
         let Some(index) = self.unacknowledged(id, Qos::ExactlyOnce) else {
             return self.pubrec_again(id, out);
         };
@@ -386,6 +477,7 @@ impl Outbound {
         durable: bool,
         out: &mut Outputs<'_>,
     ) {
+        self.unroll_for(id);
         let Some(index) = self.index_of(id) else { return };
         if self.slots.get(index).is_some_and(|slot| slot.stage == Stage::Released) {
             self.quota.give_back();

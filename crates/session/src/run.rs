@@ -1,4 +1,5 @@
-//! Messages for one client that go out as they came in: PUBLISHes of QoS 1, of which only the Packet Identifier changes.
+//! Messages for one client that go out as they came in: PUBLISHes of QoS 1 or 2, of which only the Packet Identifier
+//! changes.
 
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use dunlin_codec::{Message, PacketId, Qos, TopicName, Version, frames_of_run, tr
 use crate::delivery::{Delivery, Origin, SubscriptionIds};
 use crate::packet_ids::packet_id_of;
 
-/// Consecutive messages of QoS 1 to one topic, for one client: its copies of what [`dunlin_codec::publish_run`] found.
+/// Consecutive messages of QoS 1 or of QoS 2 to one topic, for one client: its copies of what [`dunlin_codec::publish_run`] found.
 ///
-/// It stands for as many [`Delivery`]s, and becomes them where they have to be told apart. All copies share one block of
+/// It stands for as many [`Delivery`]s, and becomes them where they have to be told apart; those that were released by PUBREC
+/// do not come back any more. All copies share one block of
 /// bytes, which lives as long as one of its messages is wanted by anybody.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -24,18 +26,20 @@ pub struct Run {
     size: u32,
     largest: u32,
     topic: TopicName,
+    qos: Qos,
     version: Version,
     seq: u64,
 }
 
 impl Run {
-    /// Copies a run that [`dunlin_codec::publish_run`] found at the front of `input` for QoS 1 and `version`. `topic` is its
-    /// topic, checked. None if the run has 4 GiB or more.
+    /// Copies a run that [`dunlin_codec::publish_run`] found at the front of `input` for `qos`, above 0, and `version`.
+    /// `topic` is its topic, checked. None if the run has 4 GiB or more.
     #[must_use]
     pub fn new(
         input: &[u8],
         found: &dunlin_codec::Run<'_>,
         topic: TopicName,
+        qos: Qos,
         version: Version,
     ) -> Option<Self> {
         let small = |size: usize| u32::try_from(size).ok();
@@ -48,6 +52,7 @@ impl Run {
             largest: small(found.largest)?,
             block: block.into(),
             topic,
+            qos,
             version,
             seq: 0,
         })
@@ -81,6 +86,12 @@ impl Run {
     #[must_use]
     pub const fn largest(&self) -> u32 {
         self.largest
+    }
+
+    /// The QoS of its messages.
+    #[must_use]
+    pub const fn qos(&self) -> Qos {
+        self.qos
     }
 
     /// The layout of its packets.
@@ -149,13 +160,13 @@ impl Run {
         let message = Arc::new(Message {
             topic: self.topic.clone(),
             payload: Bytes::copy_from_slice(frame.payload()),
-            qos: Qos::AtLeastOnce,
+            qos: self.qos,
             retain: false,
             properties: None,
         });
         let delivery = Delivery {
             message,
-            qos: Qos::AtLeastOnce,
+            qos: self.qos,
             retain: false,
             subscription_ids: SubscriptionIds::new(),
             seq: self.seq,

@@ -7,7 +7,7 @@ use dunlin_codec::{
     AckKind, DecodeError, DecodeLimits, FrameLen, Packet, PacketRef, PublishRef, Qos, ReasonCode,
     decode, decode_connect, frame_len, frames_of_run, publish_run, short_ack, whole_frame_len,
 };
-use dunlin_session::{Input, Outputs};
+use dunlin_session::{Acknowledgement, Input, Outputs};
 
 use crate::buffers;
 use crate::crowding::Crowded;
@@ -183,13 +183,10 @@ impl Driver {
                 && let Some(used) = self.take_run(rest, staging, &mut received, now)
             {
                 at += used;
-            } else if rest.first() == Some(&0x32)
-                && let Some(used) = self.take_acknowledged_run(rest, staging, &mut received, now)
+            } else if let Some(used) = self.take_acknowledged_run(rest, staging, &mut received, now)
             {
                 at += used;
-            } else if rest.first() == Some(&0x40)
-                && let Some(packets) = self.take_pubacks_of_runs(rest, &mut out, staging, now)
-            {
+            } else if let Some(packets) = self.take_short_acks(rest, &mut out, staging, now) {
                 at += packets * SHORT_ACK_BYTES;
                 received.packets += packets as u64;
             } else if let Some((AckKind::PubAck, packet_id)) =
@@ -326,9 +323,9 @@ impl Driver {
 }
 
 impl Driver {
-    /// Takes a run of QoS 1 PUBLISHes whose messages can be with everybody who gets them as soon as they are staged, and
+    /// Takes a run of PUBLISHes with QoS above 0 whose messages can be with everybody who gets them as soon as they are staged, and
     /// answers it.
-    // [MQTT-4.3.2-4] [MQTT-4.3.2-2 @3.1.1] The answers leave after the end of the batch, which posts the messages.
+    // [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.2-2 @3.1.1] [MQTT-4.3.3-2 @3.1.1] The answers leave after the end of the batch, which posts the messages.
     fn take_acknowledged_run(
         &mut self,
         input: &[u8],
@@ -336,27 +333,32 @@ impl Driver {
         received: &mut Received,
         now: Instant,
     ) -> Option<usize> {
+        let qos = match input.first() {
+            Some(0x32) => Qos::AtLeastOnce,
+            Some(0x34) => Qos::ExactlyOnce,
+            _ => return None,
+        };
         if !self.machine.is_open() || self.core.interests.publish {
             return None;
         }
         let version = self.machine.version()?;
         let limits = self.limits;
-        let find = |limits: &_, max| publish_run(input, Qos::AtLeastOnce, version, limits, max);
+        let find = |limits: &_, max| publish_run(input, qos, version, limits, max);
         let first = find(&limits, whole_frame_len(input)?);
         if first.frames == 0 {
             return None;
         }
         let BatchRoute { core, route, qos_max, .. } = self.batch_route(first.topic, now)?;
         // What is refused is told and counted one by one.
-        qos_max.filter(|max| *max > Qos::AtMostOnce)?;
-        let Ready { name, size_max, crowded } = staging.takes_run(core, route, first.largest)?;
+        qos_max.filter(|max| *max >= qos)?;
+        let Ready { name, size_max, crowded } =
+            staging.takes_run(core, route, first.largest, qos)?;
         let size_max = u32::try_from(size_max).unwrap_or(u32::MAX).min(limits.packet_size_max);
         let limits = DecodeLimits { packet_size_max: size_max, ..limits };
         let run = find(&limits, ACKNOWLEDGED_RUN_BYTES_MAX);
         let bytes = input.get(..run.bytes)?;
-        let copy = dunlin_session::Run::new(bytes, &run, name, version);
-        let (Some(copy), true) = (copy, self.answers_run(bytes, &run, crowded, staging, now))
-        else {
+        let copy = dunlin_session::Run::new(bytes, &run, name, qos, version);
+        let (Some(copy), true) = (copy, self.answers_run(bytes, qos, crowded, staging, now)) else {
             staging.no_run();
             return None;
         };
@@ -374,20 +376,28 @@ impl Driver {
     fn answers_run(
         &mut self,
         bytes: &[u8],
-        run: &dunlin_codec::Run<'_>,
+        qos: Qos,
         crowded: Option<Crowded>,
         staging: &mut Staging,
         now: Instant,
     ) -> bool {
         let version = self.version();
+        let ids = frames_of_run(bytes, version).filter_map(|frame| frame.packet_id);
+        // What is received of a durable session at QoS 2 has to be stored first.
+        if qos == Qos::ExactlyOnce && self.mailbox.as_ref().is_none_or(|own| own.is_durable()) {
+            return false;
+        }
         let braked = self.busy.as_ref().is_some_and(|busy| busy.brakes());
-        if self.machine.answers_at_once() && !braked && crowded.is_none() {
-            self.writer.pubacks(bytes, run.frames, version);
-            return true;
+        if self.machine.answers_at_once(qos) && !braked && crowded.is_none() {
+            let kind = if qos == Qos::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
+            let taken = kind == AckKind::PubAck || self.machine.receive_run(ids.clone(), now);
+            if taken {
+                self.writer.short_acks(kind, ids, version);
+            }
+            return taken;
         }
         let mut tokens = std::mem::take(&mut staging.tokens);
-        let ids = frames_of_run(bytes, version).filter_map(|frame| frame.packet_id);
-        let taken = self.machine.publish_run(ids, now, &mut tokens);
+        let taken = self.machine.publish_run(qos, ids, now, &mut tokens);
         if taken {
             staging.crowded = crowded;
         }
@@ -402,21 +412,43 @@ impl Driver {
         taken
     }
 
-    /// Takes PUBACKs for runs, as many as there are.
-    fn take_pubacks_of_runs<'a>(
+    /// Takes acknowledgements of four bytes as many at once as there are, if they come as they mostly do; how many.
+    #[inline]
+    fn take_short_acks<'a>(
         &mut self,
         input: &'a [u8],
         out: &mut Outputs<'a>,
         staging: &mut Staging,
         now: Instant,
     ) -> Option<usize> {
-        let settled = self.machine.pubacks_of_runs(input, now, out);
-        if settled.messages == 0 {
+        let version = self.version();
+        let Self { machine, writer, settled, .. } = self;
+        let answer = |kind| {
+            move |packet_id| {
+                let reason = ReasonCode::Success;
+                writer.acknowledgement(Acknowledgement { kind, packet_id, reason }, version);
+            }
+        };
+        let count = match input.first()? {
+            0x40 => {
+                let acknowledged = machine.pubacks_of_runs(input, now, out);
+                settled.add_runs(acknowledged);
+                acknowledged.messages
+            }
+            0x50 => {
+                let received = machine.pubrecs_of_runs(input, now, answer(AckKind::PubRel));
+                settled.add_runs(received);
+                received.messages
+            }
+            0x62 => machine.pubrels(input, now, answer(AckKind::PubComp)),
+            0x70 => machine.pubcomps_of_runs(input, now, out),
+            _ => return None,
+        };
+        if count == 0 {
             return None;
         }
-        self.settled.add_runs(settled);
         self.settle(Ok(()), out, staging, now);
-        Some(settled.messages)
+        Some(count)
     }
 }
 

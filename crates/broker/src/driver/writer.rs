@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_codec::{
-    AckKind, Packet, ReasonCode, Version, encode_ack, encode_publish_head, frames_of_run,
-    publish_len, renumber_run,
+    AckKind, Packet, PacketId, ReasonCode, Version, encode_ack, encode_publish_head, publish_len,
+    renumber_run,
 };
 use dunlin_session::{Acknowledgement, Outgoing, Run};
 use dunlin_transport::Stream;
@@ -115,15 +115,21 @@ impl Writer {
         self.sent(Tally { publishes: run.len() as u64, payload: run.payload_len() as u64 });
     }
 
-    /// Answers the PUBLISHes of a run by PUBACK.
-    pub(super) fn pubacks(&mut self, run: &[u8], frames: usize, version: Version) {
-        self.work().chunks.with_tail(4 * frames, |tail| {
-            for packet_id in frames_of_run(run, version).filter_map(|frame| frame.packet_id) {
-                encode_ack(AckKind::PubAck, packet_id, ReasonCode::Success, version, tail);
+    /// Writes one acknowledgement after the other, each without a reason.
+    pub(super) fn short_acks(
+        &mut self,
+        kind: AckKind,
+        ids: impl Iterator<Item = PacketId> + Clone,
+        version: Version,
+    ) {
+        let count = ids.clone().count();
+        self.work().chunks.with_tail(4 * count, |tail| {
+            for packet_id in ids {
+                encode_ack(kind, packet_id, ReasonCode::Success, version, tail);
             }
         });
-        self.packets += frames as u64;
-        self.work().unreported.packets += small(frames as u64);
+        self.packets += count as u64;
+        self.work().unreported.packets += small(count as u64);
     }
 
     pub(super) fn ping_response(&mut self) {

@@ -142,3 +142,53 @@ async fn a_run_for_a_crowded_client_is_answered_when_it_catches_up(version: Vers
         from.expect(puback(id)).await;
     }
 }
+
+versions!(a_run_of_qos_2_is_delivered_exactly_once: V3_1, V3_1_1, V5);
+// [MQTT-4.3.3-8] [MQTT-4.3.3-10] [MQTT-4.3.3-11] [MQTT-4.3.3-3] [MQTT-4.3.3-5] [MQTT-4.3.3-1 @3.1.1] [MQTT-4.3.3-2 @3.1.1]
+async fn a_run_of_qos_2_is_delivered_exactly_once(version: Version) {
+    let server = Server::start().await;
+    let mut old = server.connect(connect(Version::V3_1_1, "old").clean(true)).await;
+    let mut new = server.connect(connect(Version::V5, "new").clean(true)).await;
+    old.subscribe("a/b", QOS2).await;
+    new.subscribe("a/+", QOS2).await;
+    let mut from = server.connect(connect(version, "from").clean(true)).await;
+    let payloads = numbers(0, 60);
+    for _ in 0..2 {
+        let bytes: Vec<u8> = (1..)
+            .zip(&payloads)
+            .flat_map(|(id, payload)| {
+                from.encoded(publish("a/b", payload.clone()).qos(QOS2).id(id))
+            })
+            .collect();
+        from.send_bytes(&bytes).await;
+        for id in 1..=60 {
+            from.expect(pubrec(id)).await;
+        }
+        // They are repeated, and go to nobody.
+        from.send_bytes(&bytes).await;
+        for id in 1..=60 {
+            from.expect(pubrec(id)).await;
+        }
+        for id in (1..=60).rev() {
+            from.send(pubrel(id)).await;
+        }
+        for id in (1..=60).rev() {
+            from.expect(pubcomp(id)).await;
+        }
+        for client in [&mut old, &mut new] {
+            let mut ids = Vec::new();
+            for payload in &payloads {
+                ids.push(client.expect_message(publish("a/b", payload.clone()).qos(QOS2)).await);
+            }
+            client.expect_nothing().await;
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| client.encoded(pubrec(*id))).collect();
+            client.send_bytes(&bytes).await;
+            for id in &ids {
+                client.expect(pubrel(*id)).await;
+            }
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| client.encoded(pubcomp(*id))).collect();
+            client.send_bytes(&bytes).await;
+            client.ping().await;
+        }
+    }
+}

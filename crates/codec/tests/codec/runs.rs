@@ -39,7 +39,6 @@ fn plain_run<'a>(
 
 fn fits(publish: &PublishRef<'_>, qos: Qos, topic: &[u8]) -> bool {
     publish.qos == qos
-        && qos < Qos::ExactlyOnce
         && !publish.dup
         && !publish.retain
         && !publish.topic.is_empty()
@@ -72,7 +71,11 @@ fn streams(version: Version) -> impl Strategy<Value = Vec<u8>> {
     );
     let plain = (topics, 0..300_usize, ids, properties).prop_map(move |(topic, len, id, set)| {
         let zero = if version.is_v5() { set } else { "" };
-        let first = if id.is_empty() { "30" } else { "32" };
+        let first = match (id.is_empty(), len % 2) {
+            (true, _) => "30",
+            (false, 0) => "32",
+            (false, _) => "34",
+        };
         packet(&format!("{first} # $'{topic}' {id} {zero} '{}'", "x".repeat(len)))
     });
     let other =
@@ -109,7 +112,11 @@ fn what_ends_a_run() {
     let found = |version, notation: &str| {
         let bytes = packet(notation);
         let limits = DecodeLimits::default();
-        let qos = if bytes.first() == Some(&0x32) { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+        let qos = match bytes.first() {
+            Some(0x34) => Qos::ExactlyOnce,
+            Some(0x32) => Qos::AtLeastOnce,
+            _ => Qos::AtMostOnce,
+        };
         let run = publish_run(&bytes, qos, version, &limits, usize::MAX);
         (run.frames, run.bytes)
     };
@@ -136,6 +143,8 @@ fn what_ends_a_run() {
         assert_eq!(found(version, "32 07 $'t' 0001 00 'a' 3a 07 $'t' 0002 00 'b'"), (1, 9));
         assert_eq!(found(version, "32 07 $'t' 0001 00 'a' 30 05 $'t' 00 'b'"), (1, 9));
         assert_eq!(found(version, "32 05 $'t' 0001"), (0, 0));
+        assert_eq!(found(version, "34 07 $'t' 0001 00 'a' 34 07 $'t' 0002 00 'b'"), (2, 18));
+        assert_eq!(found(version, "34 07 $'t' 0001 00 'a' 32 07 $'t' 0002 00 'b'"), (1, 9));
     }
     for &version in V3 {
         assert_eq!(found(version, "30 05 $'t' 'ab' 30 05 $'t' 'cd' c0 00"), (2, 14));
@@ -154,7 +163,7 @@ proptest! {
         (from, bytes) in prop::sample::select(&Version::ALL[..])
             .prop_flat_map(|version| (Just(version), streams(version))),
         to in prop::sample::select(&Version::ALL[..]),
-        qos in prop::sample::select(&[Qos::AtMostOnce, Qos::AtLeastOnce][..]),
+        qos in prop::sample::select(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce][..]),
     ) {
         let run = publish_run(&bytes, qos, from, &DecodeLimits::default(), usize::MAX);
         let run = &bytes[..run.bytes];
@@ -174,7 +183,7 @@ proptest! {
     fn runs_are_renumbered(
         (version, bytes) in prop::sample::select(&Version::ALL[..])
             .prop_flat_map(|version| (Just(version), streams(version))),
-        qos in prop::sample::select(&[Qos::AtMostOnce, Qos::AtLeastOnce][..]),
+        qos in prop::sample::select(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce][..]),
         ids in prop::collection::vec(1..=u16::MAX, 0..12),
     ) {
         let ids: Vec<PacketId> = ids.into_iter().filter_map(PacketId::new).collect();

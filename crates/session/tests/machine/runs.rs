@@ -4,27 +4,33 @@ use bytes::Bytes;
 use dunlin_codec::{Connect, DecodeLimits, Packet, Qos, TopicName, Version, publish_run};
 use dunlin_session::{Capabilities, Delivery, Input, Outputs, Run, Settled};
 
-use crate::harness::{Bench, connect, connect_clean, id, puback, publish_packet, pubrec};
+use crate::harness::{
+    Bench, connect, connect_clean, id, puback, pubcomp, publish_packet, pubrec, pubrel,
+};
 
 const QOS_1: Qos = Qos::AtLeastOnce;
 
 /// So many PUBLISHes of QoS 1 to "t", the payload of each its number.
 fn run(version: Version, count: usize, seq: u64) -> Run {
-    run_of(version, (0..count).map(|number| number.to_string()).collect(), seq)
+    run_at(QOS_1, version, count, seq)
 }
 
-fn run_of(version: Version, payloads: Vec<String>, seq: u64) -> Run {
+fn run_at(qos: Qos, version: Version, count: usize, seq: u64) -> Run {
+    run_of(qos, version, (0..count).map(|number| number.to_string()).collect(), seq)
+}
+
+fn run_of(qos: Qos, version: Version, payloads: Vec<String>, seq: u64) -> Run {
     let mut bytes = Vec::new();
     let count = payloads.len();
     for payload in payloads {
-        let Packet::Publish(mut publish) = publish_packet("t", QOS_1, 9) else { unreachable!() };
+        let Packet::Publish(mut publish) = publish_packet("t", qos, 9) else { unreachable!() };
         publish.payload = Bytes::from(payload);
         Packet::Publish(publish).encode(version, &mut bytes).unwrap();
     }
-    let found = publish_run(&bytes, QOS_1, version, &DecodeLimits::default(), usize::MAX);
+    let found = publish_run(&bytes, qos, version, &DecodeLimits::default(), usize::MAX);
     assert_eq!((found.frames, found.bytes), (count, bytes.len()));
     let mut run =
-        Run::new(&bytes, &found, TopicName::try_from("t").unwrap(), version).expect("a small run");
+        Run::new(&bytes, &found, TopicName::try_from("t").unwrap(), qos, version).expect("small");
     run.place_at(seq);
     run
 }
@@ -58,6 +64,79 @@ fn pubacks_and_more(bench: &mut Bench, ids: &[u16]) -> (Settled, Vec<String>) {
     let now = bench.now;
     let settled = bench.connection.pubacks_of_runs(&bytes, now, &mut out);
     (settled, bench.carry_out(&mut out))
+}
+
+/// Acknowledgements of one kind come in: how many were taken at once, and what was said to them.
+fn acks_at_once(
+    bench: &mut Bench,
+    ids: &[u16],
+    packet: fn(u16) -> Packet<Bytes>,
+) -> (usize, Vec<String>) {
+    let mut bytes = Vec::new();
+    for packet_id in ids {
+        packet(*packet_id).encode(Version::V3_1_1, &mut bytes).unwrap();
+    }
+    let (now, mut out, mut answers) = (bench.now, Outputs::new(), Vec::new());
+    let send = |id: dunlin_codec::PacketId| answers.push(format!("send PUBREL {id} success"));
+    let taken = match bytes.first() {
+        Some(0x40) => bench.connection.pubacks_of_runs(&bytes, now, &mut out).messages,
+        Some(0x50) => bench.connection.pubrecs_of_runs(&bytes, now, send).messages,
+        _ => bench.connection.pubcomps_of_runs(&bytes, now, &mut out),
+    };
+    answers.extend(bench.carry_out(&mut out));
+    (taken, answers)
+}
+
+// [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5] [MQTT-4.3.3-1 @3.1.1]
+#[test]
+fn a_run_of_qos_2_is_released_and_completed_at_once() {
+    for version in Version::ALL {
+        let mut bench = clean(version, None);
+        let ids = deliver_run(&mut bench, run_at(Qos::ExactlyOnce, version, 4, 1)).unwrap();
+        assert_eq!(ids, [2, 3, 4, 5]);
+        assert_eq!(acks_at_once(&mut bench, &ids, pubcomp), (0, vec![]), "nothing was released");
+        assert_eq!(acks_at_once(&mut bench, &ids, puback), (0, vec![]), "the wrong kind");
+        let (taken, said) = acks_at_once(&mut bench, &ids[..3], pubrec);
+        assert_eq!(said, ["2", "3", "4"].map(|id| format!("send PUBREL {id} success")));
+        assert_eq!((taken, bench.connection.unacknowledged()), (3, 4));
+        assert_eq!(acks_at_once(&mut bench, &ids, pubcomp), (3, vec![]));
+        assert_eq!(bench.connection.unacknowledged(), 1);
+        // The last one in the long way.
+        assert_eq!(bench.send(pubrec(5)), ["send PUBREL 5 success"]);
+        assert_eq!(bench.send(pubcomp(5)), ["completed 4: success"]);
+        assert_eq!(bench.connection.unacknowledged(), 0);
+    }
+}
+
+// [MQTT-4.3.3-8] [MQTT-4.3.3-10] [MQTT-4.3.3-11] [MQTT-4.3.3-2 @3.1.1]
+#[test]
+fn a_run_of_qos_2_from_the_client_is_in_process_until_pubcomp() {
+    for version in Version::ALL {
+        let capabilities = Capabilities { receive_maximum: 4, ..Capabilities::default() };
+        let mut bench = Bench::open_with(capabilities, connect_clean(version));
+        let now = bench.now;
+        let receive = |bench: &mut Bench, ids: &[u16]| {
+            let ids: Vec<_> = ids.iter().map(|packet_id| id(*packet_id)).collect();
+            bench.connection.receive_run(ids.into_iter(), now)
+        };
+        assert!(receive(&mut bench, &[5, 6, 7]));
+        assert!(!receive(&mut bench, &[7]), "in process");
+        assert!(!receive(&mut bench, &[8, 9]), "more than the Receive Maximum");
+        // Its repeat is answered and not routed.
+        let repeat = bench.send(publish_packet("t", Qos::ExactlyOnce, 6));
+        assert_eq!(repeat, ["send PUBREC 6 success"]);
+        let mut bytes = Vec::new();
+        for packet_id in [7, 5, 6, 9] {
+            pubrel(packet_id).encode(version, &mut bytes).unwrap();
+        }
+        let mut completed = Vec::new();
+        let count = bench.connection.pubrels(&bytes, now, |id| completed.push(id.get()));
+        assert_eq!((count, &completed[..]), (3, &[7, 5, 6][..]));
+        assert!(receive(&mut bench, &[5, 6, 7]));
+    }
+    let mut durable = Bench::open(Version::V5);
+    let now = durable.now;
+    assert!(!durable.connection.receive_run([id(1)].into_iter(), now));
 }
 
 // [MQTT-4.3.2-1] [MQTT-4.3.2-3] [MQTT-2.2.1-4] [MQTT-4.3.2-1 @3.1.1]
@@ -106,7 +185,7 @@ fn what_has_something_of_its_own_is_given_back() {
     let mut small: Connect<Bytes> = connect_clean(Version::V5);
     small.properties.maximum_packet_size = std::num::NonZeroU32::new(100);
     let mut small = Bench::open_with(Capabilities::default(), small);
-    let of = |payload: usize| run_of(Version::V5, vec!["x".repeat(payload)], 1);
+    let of = |payload: usize| run_of(QOS_1, Version::V5, vec!["x".repeat(payload)], 1);
     // Eight bytes before each payload.
     assert_eq!(deliver_run(&mut small, of(93)), None);
     assert_eq!(deliver_run(&mut small, of(92)), Some(vec![2]));
@@ -132,11 +211,13 @@ fn any_order_of_acknowledgements_gives_what_single_messages_give() {
         let version = Version::ALL[usize::try_from(below(3)).unwrap()];
         let (mut bench, mut plain) = (clean(version, Some(40)), clean(version, Some(40)));
         let mut seq = 1;
+        let mut released = Vec::new();
         for _ in 0..60 {
             match below(6) {
                 0 | 1 => {
                     let count = usize::try_from(1 + below(6)).unwrap();
-                    let next = run(version, count, seq);
+                    let qos = if below(2) == 0 { QOS_1 } else { Qos::ExactlyOnce };
+                    let next = run_at(qos, version, count, seq);
                     seq += count as u64;
                     for delivery in next.clone() {
                         plain.input(Input::Deliver(delivery));
@@ -161,18 +242,21 @@ fn any_order_of_acknowledgements_gives_what_single_messages_give() {
                     // In order, as far as it goes.
                     let first = u16::try_from(below(seq) + 1).unwrap();
                     let ids: Vec<u16> = (first..first + 5).collect();
-                    let (settled, said) = pubacks_and_more(&mut bench, &ids);
+                    let packet = [puback, pubrec, pubcomp][usize::try_from(below(3)).unwrap()];
+                    let (taken, said) = acks_at_once(&mut bench, &ids, packet);
                     let mut expected = Vec::new();
-                    for packet_id in &ids[..settled.messages] {
-                        let mut said = plain.send(puback(*packet_id));
-                        assert!(said.remove(0).starts_with("completed"), "round {round}");
+                    for packet_id in &ids[..taken] {
+                        released.push(format!("dropped {}: SessionEnded", packet_id - 1));
+                        let mut said = plain.send(packet(*packet_id));
+                        said.retain(|line| !line.starts_with("completed"));
                         expected.extend(said);
                     }
                     assert_eq!(said, expected, "round {round}");
                 }
                 _ => {
                     let packet_id = u16::try_from(below(seq + 2) + 1).unwrap();
-                    let packet = if below(3) == 0 { pubrec(packet_id) } else { puback(packet_id) };
+                    let packet = [puback, pubrec, pubcomp][usize::try_from(below(3)).unwrap()];
+                    let packet = packet(packet_id);
                     assert_eq!(bench.send(packet.clone()), plain.send(packet), "round {round}");
                 }
             }
@@ -180,8 +264,13 @@ fn any_order_of_acknowledgements_gives_what_single_messages_give() {
                 |bench: &Bench| (bench.connection.unacknowledged(), bench.connection.send_quota());
             assert_eq!(said(&bench), said(&plain), "round {round}");
         }
-        assert_eq!(bench.lose(), plain.lose());
-        assert_eq!(bench.session_end(), plain.session_end());
+        // What was released out of a run is with the client, and nothing of it is left here.
+        let (mut said, mut expected) = (bench.lose(), plain.lose());
+        said.extend(bench.session_end());
+        expected.extend(plain.session_end());
+        said.retain(|line| !released.contains(line));
+        expected.retain(|line| !released.contains(line));
+        assert_eq!(said, expected, "round {round}");
     }
 }
 
@@ -190,15 +279,15 @@ fn any_order_of_acknowledgements_gives_what_single_messages_give() {
 fn a_run_from_the_client_is_noted_where_it_cannot_be_answered_at_once() {
     let capabilities = || Capabilities { receive_maximum: 4, ..Capabilities::default() };
     let mut bench = Bench::open_with(capabilities(), connect(Version::V5));
-    assert!(bench.connection.answers_at_once());
+    assert!(bench.connection.answers_at_once(QOS_1));
     let now = bench.now;
     let mut tokens = Vec::new();
     let mut publish = |bench: &mut Bench, ids: &[u16]| {
         let ids: Vec<_> = ids.iter().map(|packet_id| id(*packet_id)).collect();
-        bench.connection.publish_run(ids.into_iter(), now, &mut tokens)
+        bench.connection.publish_run(QOS_1, ids.into_iter(), now, &mut tokens)
     };
     assert!(publish(&mut bench, &[5, 6]));
-    assert!(!bench.connection.answers_at_once(), "two answers are due");
+    assert!(!bench.connection.answers_at_once(QOS_1), "two answers are due");
     assert!(!publish(&mut bench, &[7, 5]), "one is in use");
     assert!(!publish(&mut bench, &[7, 7]), "one comes twice");
     assert!(!publish(&mut bench, &[7, 8, 9]), "more than the Receive Maximum");
@@ -213,7 +302,7 @@ fn a_run_from_the_client_is_noted_where_it_cannot_be_answered_at_once() {
         });
     }
     assert_eq!(answers, [5, 6, 7, 8]);
-    assert!(bench.connection.answers_at_once());
+    assert!(bench.connection.answers_at_once(QOS_1));
     bench.send(publish_packet("t", Qos::ExactlyOnce, 1));
-    assert!(!bench.connection.answers_at_once(), "an exchange has an identifier");
+    assert!(!bench.connection.answers_at_once(QOS_1), "an exchange has an identifier");
 }

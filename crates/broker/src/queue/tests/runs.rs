@@ -23,7 +23,7 @@ fn run_of(payloads: &[Vec<u8>]) -> Run {
     let found = publish_run(&bytes, Qos::AtLeastOnce, Version::V3_1_1, &limits, usize::MAX);
     assert_eq!((found.frames, found.bytes), (payloads.len(), bytes.len()));
     let topic = TopicName::try_from("a/b").expect("a name");
-    Run::new(&bytes, &found, topic, Version::V3_1_1).expect("a small run")
+    Run::new(&bytes, &found, topic, Qos::AtLeastOnce, Version::V3_1_1).expect("a small run")
 }
 
 fn single(payload: &[u8]) -> Delivery {
