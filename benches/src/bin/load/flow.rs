@@ -19,7 +19,7 @@ use crate::topics::Topics;
 const READ: usize = 256 * 1024;
 
 /// A credit that is used up and does not come back for so long is lost with its messages.
-const STALL: u64 = 300_000_000;
+const STALL: u64 = 1_000_000_000;
 
 /// What is no client's.
 const TIMER: Token = Token(usize::MAX - 1);

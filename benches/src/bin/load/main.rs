@@ -55,7 +55,9 @@ fn main() -> Outcome<()> {
         Version::V3_1_1 => "3.1.1",
         Version::V5 => "5.0",
     };
-    report.qos = options.qos;
+    // What is kept is published with QoS 1 at least.
+    let kept = matches!(options.scenario, Scenario::Offline | Scenario::Retained);
+    report.qos = options.qos.max(u8::from(kept));
     report.payload = options.payload;
     println!("{}", serde_json::to_string(&report)?);
     Ok(())

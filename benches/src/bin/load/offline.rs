@@ -75,7 +75,8 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
     finish(&mut flow, options.idle, UNTIL_DONE)?;
     let secs = micros(flow.tally.last_delivery.saturating_sub(began).max(1)) / 1e6;
     let used = Processors::now(options.pid)?.since(processors);
-    report.window(secs, used, float(flow.tally.deliveries));
+    let used_in = micros(flow.clock.now() - began) / 1e6;
+    report.window(secs, used, used_in, float(flow.tally.deliveries));
     report.add("drain_per_s", report.rate);
     report.add("sessions_present", float(present));
     count(&flow, options, &mut report);

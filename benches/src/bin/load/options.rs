@@ -38,7 +38,7 @@ Options of all:
   --warm SECONDS      before what is measured [0.5]
   --secs SECONDS      that are measured [2]
   --messages COUNT    that each publisher sends instead of publishing for so long; 0 is no limit [0]
-  --idle SECONDS      without a delivery that end the wait for what is under way [1]
+  --idle SECONDS      without a delivery that end the wait for what is under way [3]
   --repeat COUNT      replays of retained messages [3]
 ";
 
@@ -206,7 +206,7 @@ impl Default for Options {
             warm: Duration::from_millis(500),
             secs: Duration::from_secs(2),
             messages: 0,
-            idle: Duration::from_secs(1),
+            idle: Duration::from_secs(3),
             pairs: 100,
             topics: 1,
             publishers: 1,
@@ -215,7 +215,7 @@ impl Default for Options {
             cold: 10_000,
             connections: 5_000,
             outstanding: 100,
-            hold: Duration::from_secs(2),
+            hold: Duration::from_secs(5),
             sessions: 100,
             names: 10_000,
             repeat: 3,

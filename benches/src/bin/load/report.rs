@@ -57,15 +57,15 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// What was used in a window of so many seconds, and how much came of it.
-    pub(crate) fn window(&mut self, secs: f64, used: Processors, deliveries: f64) {
+    /// How much came in so many seconds, and what was used for it in a time that may be longer.
+    pub(crate) fn window(&mut self, secs: f64, used: Processors, used_in: f64, deliveries: f64) {
         self.window_secs = secs;
         self.rate = deliveries / secs;
         self.per_cpu_second = (used.broker > 0.0).then(|| deliveries / used.broker);
         self.broker_cpu_secs = used.broker;
-        self.broker_cores = used.broker / secs;
-        self.load_cores = used.load / secs;
-        self.other_cores = used.others() / secs;
+        self.broker_cores = used.broker / used_in;
+        self.load_cores = used.load / used_in;
+        self.other_cores = used.others() / used_in;
     }
 
     pub(crate) fn latencies(&mut self, latencies: &Histogram<u64>) {

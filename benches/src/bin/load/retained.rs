@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
     // A retained message goes out with QoS 0, the QoS of these subscriptions, and says that it was retained.
     flow.expected = Expected::new(shape(options), 0);
     flow.expected.retain = true;
-    let processors = Processors::now(options.pid)?;
+    let (began, processors) = (flow.clock.now(), Processors::now(options.pid)?);
     let (mut secs, mut deliveries) = (0.0, 0);
     for (filter, figure) in [("#", "replay_all_per_s"), ("+/x/#", "replay_some_per_s")] {
         let mut rates = Vec::new();
@@ -48,7 +48,8 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
         report.add(figure, rates.get(rates.len() / 2).copied().unwrap_or_default());
     }
     let used = Processors::now(options.pid)?.since(processors);
-    report.window(secs.max(1e-6), used, float(deliveries));
+    let used_in = micros(flow.clock.now() - began) / 1e6;
+    report.window(secs.max(1e-6), used, used_in, float(deliveries));
     count(&flow, options, &mut report);
     // Those of the replays have left.
     report.closed = 0;

@@ -118,7 +118,7 @@ fn timed(flow: &mut Flow, options: &Options, report: &mut Report) -> Outcome<()>
     turn_for(flow, options.secs)?;
     let used = Processors::now(options.pid)?.since(processors);
     let secs = micros(flow.clock.now() - began) / 1e6;
-    report.window(secs, used, float(flow.tally.deliveries - deliveries));
+    report.window(secs, used, secs, float(flow.tally.deliveries - deliveries));
     if let Some(latencies) = flow.tally.latencies.take() {
         report.latencies(&latencies);
     }
@@ -141,7 +141,8 @@ fn counted(flow: &mut Flow, options: &Options, report: &mut Report) -> Outcome<(
     finish(flow, options.idle, UNTIL_DONE)?;
     let used = Processors::now(options.pid)?.since(processors);
     let secs = micros(flow.tally.last_delivery.saturating_sub(began).max(1)) / 1e6;
-    report.window(secs, used, float(flow.tally.deliveries));
+    let used_in = micros(flow.clock.now() - began) / 1e6;
+    report.window(secs, used, used_in, float(flow.tally.deliveries));
     if let Some(latencies) = flow.tally.latencies.take() {
         report.latencies(&latencies);
     }

@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
     std::thread::sleep(options.hold);
     let after = Memory::of(options.pid)?;
     let mut report = Report { clients: options.connections, ..Report::default() };
-    report.window(secs, used, float(dialer.served));
+    report.window(secs, used, secs, float(dialer.served));
     report.refused = dialer.failed;
     report.lost = count - dialer.served;
     report.rss_before = before.now;
