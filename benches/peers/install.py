@@ -19,8 +19,10 @@ class Missing(Exception):
 def call(*command, **options):
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", **options)
     if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise Missing(f"`{' '.join(map(str, command[:3]))} ...` failed: {lines[-1] if lines else 'without a word'}")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["without a word"]
+        # Compilers say first what is wrong, others last.
+        said = next((line for line in lines if line.startswith("error")), lines[-1])
+        raise Missing(f"`{' '.join(map(str, command[:3]))} ...` failed: {said}")
     return done.stdout
 
 
@@ -54,7 +56,8 @@ def rumqttd():
     if not program.exists():
         # Without this workspace's target folder: its profile is the crate's own.
         environment = {**os.environ, "CARGO_TARGET_DIR": str(root / "build")}
-        call("cargo", "install", "--locked", "--root", root, "--version", RUMQTTD, "rumqttd", env=environment)
+        # Nor the versions that it was locked to: one of them does not compile with a newer Rust.
+        call("cargo", "install", "--root", root, "--version", RUMQTTD, "rumqttd", env=environment)
         shutil.rmtree(root / "build", ignore_errors=True)
     return program
 

@@ -85,7 +85,7 @@ def rows(descriptors):
         Row(
             "connect and subscribe",
             "5,000 clients, 100 at a time, that stay and say nothing",
-            "storm --connections 5000 --outstanding 100 --hold 1",
+            "storm --connections 5000 --outstanding 100 --hold 5",
             (
                 Figure("connects_per_s", "connects per second"),
                 Figure("cpu_us_each", "CPU each, us", less=True),
@@ -131,7 +131,7 @@ def rows(descriptors):
         Row(
             f"conn-tcp-1M-5K, {20_000 // scale * 5:,} clients",
             "that connect and subscribe at 5,000 a second",
-            f"storm --connections {20_000 // scale * 5} --outstanding 1000 --rate 5000 --hold 1",
+            f"storm --connections {20_000 // scale * 5} --outstanding 1000 --rate 5000 --hold 5",
             (Figure("cpu_us_each", "CPU each, us", less=True), Figure("resident_bytes_each", "resident bytes each", less=True)),
         ),
     ]
