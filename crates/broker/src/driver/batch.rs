@@ -241,14 +241,13 @@ impl Driver {
             return;
         }
         let patience = self.patience(cx);
-        let core = Arc::clone(&self.core);
-        let Some(busy) = &mut self.busy else { return };
+        let Self { core, mailbox, busy: Some(busy), .. } = self else { return };
         let config = core.config();
         let slow_max = config.limits.publisher_slow_max;
         let waited =
             busy.held_since.is_some_and(|since| now.saturating_duration_since(since) >= slow_max);
         let patience = if waited { Patience::Exhausted } else { patience };
-        if let Some(mailbox) = self.mailbox.as_ref().filter(|_| waited) {
+        if let Some(mailbox) = mailbox.as_ref().filter(|_| waited) {
             let counters = &mailbox.namespace.counters;
             add(&counters.publishers_slowed_full, busy.slows().into());
             add(&counters.publishers_braked_full, busy.brakes().into());

@@ -47,9 +47,8 @@ impl Driver {
             if room { usize::from(self.machine.send_quota()).min(DELIVERIES_MAX) } else { 0 };
         let quota = quota.min(room_out.unwrap_or(0));
         let before = self.written();
-        let core = Arc::clone(&self.core);
         let settled = std::mem::take(&mut self.settled);
-        let config = core.config();
+        let config = self.core.config();
         let wants = Wants { lane: room, quota, settled, limits: &config.limits };
         mailbox.collect(cx, wants, collected);
         if collected.asks {
