@@ -28,6 +28,14 @@ pub(crate) fn take(hint: usize) -> Vec<u8> {
     KEPT.with(|kept| kept.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
 }
 
+/// Makes a thread's own buffer one of [`BUFFER_BYTES`]. It is asked for as zeros, so that what is never read into need not be in
+/// memory.
+pub(crate) fn whole(buffer: &mut Vec<u8>) {
+    if buffer.len() != BUFFER_BYTES {
+        *buffer = vec![0; BUFFER_BYTES];
+    }
+}
+
 /// Gives a buffer back for the next borrower on this thread.
 pub(crate) fn give(mut buffer: Vec<u8>) {
     if buffer.capacity() != BUFFER_BYTES {

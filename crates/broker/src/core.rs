@@ -18,6 +18,7 @@ use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::alarms::Alarms;
 use crate::allowed::Allowed;
 use crate::bans::Bans;
 use crate::budget::{Budget, Pressure};
@@ -75,6 +76,8 @@ pub(crate) struct Core {
     pub(crate) runtime: Handle,
     /// Sessions without a connection whose will or end is due at some time.
     pub(crate) timers: Timers,
+    /// When idle connections look at the time again.
+    pub(crate) alarms: Arc<Alarms>,
     /// The connections' tasks, for a shutdown to wait for.
     pub(crate) tasks: TaskTracker,
     /// Becomes `true` when the broker shuts down.

@@ -46,6 +46,7 @@
 //! reason in [`Metrics`].
 
 mod access;
+mod alarms;
 mod allowed;
 mod attach;
 pub mod audit;

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::alarms::{self, Alarms};
 use crate::allowed::Allowed;
 use crate::bans::Bans;
 use crate::budget::Budget;
@@ -281,6 +282,7 @@ impl Builder {
         core.pager.start(&core, reader).map_err(ServerError::Thread)?;
         listeners.adopt(&core, &config, prepared, proofs);
         tokio::spawn(janitor::run(Arc::downgrade(&core)));
+        tokio::spawn(alarms::run(Arc::downgrade(&core)));
         tokio::spawn(sys::run(Arc::downgrade(&core)));
         Ok(Broker { core, listeners: Mutex::new(listeners), keeps_wills })
     }
@@ -312,6 +314,7 @@ fn core(
         totals: Arc::new(Totals::new(config.limits.retained_messages_max, allowed.retained_bytes)),
     };
     let interests: Interests = hooks.interests();
+    let started = Instant::now();
     Arc::new_cyclic(|me| Core {
         me: me.clone(),
         counters: Counters::by_core(),
@@ -331,6 +334,7 @@ fn core(
         pager,
         runtime: Handle::current(),
         timers: Timers::default(),
+        alarms: Arc::new(Alarms::new(started)),
         closing,
         tasks: TaskTracker::new(),
         connections: AtomicU64::new(0),
@@ -341,7 +345,7 @@ fn core(
         audit_events_lost,
         reconfigured: Notify::new(),
         generation: AtomicU32::new(1),
-        started: Instant::now(),
+        started,
     })
 }
 

@@ -263,7 +263,7 @@ impl Driver {
             self.state = State::Closed;
             return false;
         }
-        read.resize(buffers::BUFFER_BYTES, 0);
+        buffers::whole(read);
         match self.socket.poll_read(cx, read) {
             Poll::Ready(Ok(1..)) => true,
             Poll::Ready(_) => {
@@ -289,6 +289,7 @@ impl Drop for Driver {
             self.abandon(now);
         }
         let core = Arc::clone(&self.core);
+        core.alarms.cancel(&mut self.alarm, self.began);
         let mailbox = self.mailbox.clone();
         let counters =
             mailbox.as_ref().map_or(&core.counters, |mailbox| &mailbox.namespace.counters);

@@ -38,6 +38,7 @@ use dunlin_transport::{Opened, Stream};
 use tokio::time::Sleep;
 
 use crate::access::Recheck;
+use crate::alarms::Alarm;
 use crate::core::Core;
 use crate::end::EndReason;
 use crate::fanout::Staging;
@@ -93,7 +94,10 @@ pub(crate) struct Driver {
     /// An answer that is being waited for, before which nothing is read.
     pending: Option<Box<Pending>>,
     state: State,
+    /// For what is due soon.
     sleep: Option<Pin<Box<Sleep>>>,
+    /// For what is due later.
+    alarm: Option<Alarm>,
     /// Counts batches, so that a route is checked once in each.
     batch: u32,
     /// Messages with QoS above 0 that could be taken from the mailbox, as last seen.
@@ -181,6 +185,7 @@ impl Driver {
             pending: None,
             state: State::Open,
             sleep: None,
+            alarm: None,
             batch: 0,
             waiting: 0,
             queued: 0,
@@ -458,6 +463,6 @@ mod tests {
     /// With what the runtime adds, 96 bytes, an idle connection's task is to fit the allocator's class of 512.
     #[test]
     fn an_idle_connection_is_small() {
-        assert!(size_of::<Driver>() <= 376, "{}", size_of::<Driver>());
+        assert!(size_of::<Driver>() <= 384, "{}", size_of::<Driver>());
     }
 }

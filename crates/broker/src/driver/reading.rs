@@ -454,7 +454,7 @@ impl Driver {
 
 /// Puts what was kept at the front of the thread's buffer, and gives the rest to read into.
 fn room_behind<'a>(kept: &[u8], read: &'a mut Vec<u8>) -> &'a mut [u8] {
-    read.resize(buffers::BUFFER_BYTES, 0);
+    buffers::whole(read);
     let (front, room) = read.split_at_mut(kept.len());
     front.copy_from_slice(kept);
     room

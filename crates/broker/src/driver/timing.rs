@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_session::Input;
 
+use crate::alarms::FAR;
 use crate::end::EndReason;
 use crate::fanout::Staging;
 
@@ -23,6 +24,12 @@ impl Driver {
                 self.sleep = None;
                 return Poll::Pending;
             };
+            if at > now + FAR {
+                self.sleep = None;
+                let alarms = &self.core.alarms;
+                alarms.set(&mut self.alarm, self.began, at, now, cx.waker());
+                return Poll::Pending;
+            }
             let sleep = match &mut self.sleep {
                 Some(sleep) => {
                     // Moved only if it is late: an early wake-up costs less than moving the timer at each packet.

@@ -18,6 +18,19 @@ async fn a_silent_client_is_closed_at_one_and_a_half_keep_alives(version: Versio
     watcher.expect(publish("will", "gone")).await;
 }
 
+versions!(so_is_one_whose_time_is_further_away: V3_1_1);
+// [MQTT-3.1.2-22] [MQTT-3.1.2-24 @3.1.1] What is due later than in five seconds is waited for in another way.
+async fn so_is_one_whose_time_is_further_away(version: Version) {
+    let server = Server::start().await;
+    let mut client = server.connect(connect(version, "s").keep_alive(5)).await;
+    sleep_ms(3_000).await;
+    client.ping().await;
+    let last_packet = Instant::now();
+    client.expect_nothing_for(std::time::Duration::from_millis(4_000)).await;
+    client.expect_closed().await;
+    assert_elapsed(last_packet, 7_400, 8_800);
+}
+
 versions!(any_packet_keeps_a_client_alive: V3_1, V3_1_1, V5);
 // [MQTT-3.1.2-20] [MQTT-3.12.4-1] [MQTT-3.1.2-23 @3.1.1] [MQTT-3.12.4-1 @3.1.1]
 async fn any_packet_keeps_a_client_alive(version: Version) {
