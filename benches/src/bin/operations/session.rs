@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_codec::{
-    DecodeLimits, Message, Packet, PacketRef, Publish, Qos, ReasonCode, Version, decode,
-    decode_connect,
+    DecodeLimits, Message, Packet, PacketId, PacketRef, Publish, Qos, ReasonCode, Version, decode,
+    decode_connect, frames_of_run, publish_run, renumber_run,
 };
 use dunlin_session::{
-    Capabilities, Connection, Delivery, Input, Origin, Output, Outputs, Session, SubscriptionIds,
+    Capabilities, Connection, Delivery, Input, Origin, Output, Outputs, Run, Session,
+    SubscriptionIds,
 };
 use dunlin_topics::TopicName;
 
@@ -21,7 +22,28 @@ pub(crate) const OPERATIONS: &[(&str, Operation)] = &[
     ("session/publish-qos1-in", |times| publish_in(b"\x32\x09\x00\x01t\x00\x0721.5", times)),
     ("session/deliver-qos0", |times| deliver(Qos::AtMostOnce, times)),
     ("session/deliver-qos1-and-puback", |times| deliver(Qos::AtLeastOnce, times)),
+    ("session/run-of-100-qos1-and-pubacks", run_out),
+    ("session/run-of-100-qos2-in-and-pubrels", run_in),
 ];
+
+/// So many PUBLISHes of MQTT 3.1.1, and acknowledgements of them.
+const FRAMES: u16 = 100;
+
+fn frames(first: u8) -> Vec<u8> {
+    let frame = |id: u16| {
+        let [high, low] = id.to_be_bytes();
+        [&[first, 9, 0, 1, b't', high, low][..], b"21.5"].concat()
+    };
+    (1..=FRAMES).flat_map(frame).collect()
+}
+
+fn acks(first: u8, ids: impl Iterator<Item = PacketId>) -> Vec<u8> {
+    ids.flat_map(|id| {
+        let [high, low] = id.get().to_be_bytes();
+        [first, 2, high, low]
+    })
+    .collect()
+}
 
 /// A connection of MQTT 3.1.1 that is open.
 fn connection(now: Instant) -> Connection {
@@ -43,6 +65,48 @@ fn connection(now: Instant) -> Connection {
         connection.handle(answer, now, &mut out).expect("accepted");
     }
     connection
+}
+
+/// From the bytes of the publisher to the last PUBACK of a subscriber.
+fn run_out(times: u32) {
+    let now = Instant::now();
+    let mut connection = connection(now);
+    let mut out = Outputs::new();
+    let frames = frames(0x32);
+    let (version, limits) = (Version::V3_1_1, DecodeLimits::default());
+    let topic = TopicName::copy_from("t").expect("valid");
+    let mut written = Vec::new();
+    for number in 0..u64::from(times) {
+        let qos = Qos::AtLeastOnce;
+        let found = publish_run(black_box(&frames), qos, version, &limits, usize::MAX);
+        let run = Run::new(&frames, &found, topic.clone(), qos, version);
+        let mut run = run.expect("a small run");
+        run.place_at(number * u64::from(FRAMES) + 1);
+        let pubacks = acks(0x40, run.packet_ids());
+        written.clear();
+        let write = |run: &Run| {
+            written.extend_from_slice(run.bytes());
+            renumber_run(&mut written, run.packet_ids());
+        };
+        connection.deliver_run(run, write).expect("there is quota");
+        let settled = connection.pubacks_of_runs(black_box(&pubacks), now, &mut out);
+        assert_eq!(settled.messages, usize::from(FRAMES));
+    }
+}
+
+fn run_in(times: u32) {
+    let now = Instant::now();
+    let mut connection = connection(now);
+    let frames = frames(0x34);
+    let ids = frames_of_run(&frames, Version::V3_1_1).filter_map(|frame| frame.packet_id);
+    let pubrels = acks(0x62, ids.clone());
+    for _ in 0..times {
+        assert!(connection.receive_run(black_box(ids.clone()), now));
+        let count = connection.pubrels(black_box(&pubrels), now, |id| {
+            black_box(id);
+        });
+        assert_eq!(count, usize::from(FRAMES));
+    }
 }
 
 fn publish_in(frame: &[u8], times: u32) {
