@@ -4,7 +4,9 @@
 //! between pairs. Nothing is dropped: a publisher is not read while a subscriber has not taken what came before. One
 //! thread. Linux only.
 //!
-//!     relay [--port PORT]     on 127.0.0.1; port 0 takes a free one, which the line `listening on ...` tells
+//! ```text
+//! relay [--port PORT]     on 127.0.0.1; port 0 takes a free one, which the line `listening on ...` tells
+//! ```
 
 #![expect(clippy::print_stdout, reason = "where it listens")]
 
