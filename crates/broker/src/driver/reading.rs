@@ -25,7 +25,7 @@ const SHORT_ACK_BYTES: usize = 4;
 const LARGE_BYTES: usize = 16 * 1024;
 /// Bytes of one run: large enough to pay, small enough to be shared by receivers of different speed.
 const RUN_BYTES_MAX: usize = 64 * 1024;
-/// The same for one of QoS 1, all of which is kept until its last message is acknowledged.
+/// The same for one with QoS above 0, all of which is kept until its last message is acknowledged.
 const ACKNOWLEDGED_RUN_BYTES_MAX: usize = 16 * 1024;
 /// Bytes waiting in the writer from which on the client is not read: it sends requests and does not take the answers.
 const WRITER_MAX: usize = 1024 * 1024;
@@ -320,12 +320,11 @@ impl Driver {
         received.publish_bytes += run.payload as u64;
         Some(run.bytes)
     }
-}
 
-impl Driver {
-    /// Takes a run of PUBLISHes with QoS above 0 whose messages can be with everybody who gets them as soon as they are staged, and
-    /// answers it.
-    // [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.2-2 @3.1.1] [MQTT-4.3.3-2 @3.1.1] The answers leave after the end of the batch, which posts the messages.
+    /// Takes a run of PUBLISHes with QoS above 0 whose messages can be with everybody who gets them as soon as they are
+    /// staged, and answers it.
+    // [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.2-2 @3.1.1] [MQTT-4.3.3-2 @3.1.1] The answers leave after the end of the
+    // batch, which posts the messages.
     fn take_acknowledged_run(
         &mut self,
         input: &[u8],
@@ -339,6 +338,10 @@ impl Driver {
             _ => return None,
         };
         if !self.machine.is_open() || self.core.interests.publish {
+            return None;
+        }
+        // What is received of a durable session at QoS 2 has to be stored first, one by one.
+        if qos == Qos::ExactlyOnce && self.mailbox.as_ref().is_none_or(|own| own.is_durable()) {
             return None;
         }
         let version = self.machine.version()?;
@@ -357,12 +360,12 @@ impl Driver {
         let limits = DecodeLimits { packet_size_max: size_max, ..limits };
         let run = find(&limits, ACKNOWLEDGED_RUN_BYTES_MAX);
         let bytes = input.get(..run.bytes)?;
-        let copy = dunlin_session::Run::new(bytes, &run, name, qos, version);
-        let (Some(copy), true) = (copy, self.answers_run(bytes, qos, crowded, staging, now)) else {
+        // It is copied only if it is taken: what is not is looked at again with each of its packets.
+        if !self.answers_run(bytes, qos, crowded, staging, now) {
             staging.no_run();
             return None;
-        };
-        staging.acknowledged_run(copy);
+        }
+        staging.acknowledged_run(dunlin_session::Run::new(bytes, &run, name, qos, version)?);
         self.machine.touch(now);
         let frames = run.frames as u64;
         received.packets += frames;
@@ -383,10 +386,6 @@ impl Driver {
     ) -> bool {
         let version = self.version();
         let ids = frames_of_run(bytes, version).filter_map(|frame| frame.packet_id);
-        // What is received of a durable session at QoS 2 has to be stored first.
-        if qos == Qos::ExactlyOnce && self.mailbox.as_ref().is_none_or(|own| own.is_durable()) {
-            return false;
-        }
         let braked = self.busy.as_ref().is_some_and(|busy| busy.brakes());
         if self.machine.answers_at_once(qos) && !braked && crowded.is_none() {
             let kind = if qos == Qos::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
