@@ -11,9 +11,8 @@ use crate::handshake;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::process::{Memory, Processors};
-use crate::publisher::Publisher;
 use crate::report::{Report, float, micros};
-use crate::run::{UNTIL_DONE, bound, build, count, finish, shape};
+use crate::run::{UNTIL_DONE, build, count, finish, shape, share_out};
 use crate::topics::Topics;
 
 pub(crate) fn run(options: &Options) -> Outcome<Report> {
@@ -30,22 +29,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
     // So that all are away.
     std::thread::sleep(Duration::from_millis(200));
     let mut flow = build(options, shape(options), topics)?;
-    let all = flow.topics.all();
-    let each = options.sessions.div_ceil(options.publishers);
-    for number in 0..options.publishers {
-        let end = all.end.min(u32::try_from((number + 1) * each)?);
-        let streams = u32::try_from(number * each)?.min(end)..end;
-        if streams.is_empty() {
-            continue;
-        }
-        let opened = handshake::open(options, &format!("publisher-{number:05}"), false, &[])?;
-        let mut publisher = Publisher::new(&flow.topics, streams.clone(), shape(options), &[]);
-        bound(&mut publisher, options, opened.connack.receive_maximum);
-        publisher.limit = options.messages.max(1) * u64::try_from(streams.len())?;
-        let mut client = Client::new(opened.stream);
-        client.publisher = Some(publisher);
-        flow.add(client)?;
-    }
+    share_out(&mut flow, options, options.messages.max(1))?;
     let mut report = Report::default();
     let (began, processors) = (flow.clock.now(), Processors::now(options.pid)?);
     flow.publish();
@@ -65,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
 
     let (began, processors) = (flow.clock.now(), Processors::now(options.pid)?);
     let mut present = 0;
-    for (number, stream) in (0..options.sessions).zip(all) {
+    for (number, stream) in (0..options.sessions).zip(flow.topics.all()) {
         let opened = handshake::open(options, &client_id(number), true, &[])?;
         present += u64::from(opened.connack.session_present);
         let mut client = Client::new(opened.stream);

@@ -9,10 +9,9 @@ use crate::handshake;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::process::{Memory, Processors};
-use crate::publisher::Publisher;
 use crate::receive::Expected;
 use crate::report::{Report, float, micros};
-use crate::run::{UNTIL_DONE, bound, build, count, finish, shape};
+use crate::run::{UNTIL_DONE, build, count, finish, shape, share_out};
 use crate::topics::{Topics, matches};
 
 pub(crate) fn run(options: &Options) -> Outcome<Report> {
@@ -61,22 +60,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Report> {
 }
 
 fn store(flow: &mut Flow, options: &Options, report: &mut Report) -> Outcome<()> {
-    let all = flow.topics.all();
-    let each = options.names.div_ceil(options.publishers);
-    for number in 0..options.publishers {
-        let end = all.end.min(u32::try_from((number + 1) * each)?);
-        let streams = u32::try_from(number * each)?.min(end)..end;
-        if streams.is_empty() {
-            continue;
-        }
-        let opened = handshake::open(options, &format!("publisher-{number:05}"), false, &[])?;
-        let mut publisher = Publisher::new(&flow.topics, streams.clone(), shape(options), &[]);
-        bound(&mut publisher, options, opened.connack.receive_maximum);
-        publisher.limit = u64::try_from(streams.len())?;
-        let mut client = Client::new(opened.stream);
-        client.publisher = Some(publisher);
-        flow.add(client)?;
-    }
+    share_out(flow, options, 1)?;
     let (began, processors) = (flow.clock.now(), Processors::now(options.pid)?);
     flow.publish();
     finish(flow, options.idle, UNTIL_DONE)?;

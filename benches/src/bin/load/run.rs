@@ -99,10 +99,31 @@ fn join(flow: &mut Flow, options: &Options, role: &Role, copies: &[u64]) -> Outc
 }
 
 /// What the publisher may have under way.
-pub(crate) fn bound(publisher: &mut Publisher, options: &Options, receive_maximum: u16) {
+fn bound(publisher: &mut Publisher, options: &Options, receive_maximum: u16) {
     if options.qos > 0 {
         publisher.window = options.window.min(receive_maximum.into());
     }
+}
+
+/// Gives each publisher an equal part of all topics, and so many messages for each of them.
+pub(crate) fn share_out(flow: &mut Flow, options: &Options, messages: u64) -> Outcome<()> {
+    let all = flow.topics.all();
+    let each = all.len().div_ceil(options.publishers);
+    for number in 0..options.publishers {
+        let end = all.end.min(u32::try_from((number + 1) * each)?);
+        let streams = u32::try_from(number * each)?.min(end)..end;
+        if streams.is_empty() {
+            continue;
+        }
+        let opened = handshake::open(options, &format!("publisher-{number:05}"), false, &[])?;
+        let mut publisher = Publisher::new(&flow.topics, streams.clone(), shape(options), &[]);
+        bound(&mut publisher, options, opened.connack.receive_maximum);
+        publisher.limit = messages * u64::try_from(streams.len())?;
+        let mut client = Client::new(opened.stream);
+        client.publisher = Some(publisher);
+        flow.add(client)?;
+    }
+    Ok(())
 }
 
 /// A window of time after another.
