@@ -210,14 +210,18 @@ impl Namespaces {
         all
     }
 
-    /// Puts these rules in force between the namespaces that are there. One that was in force goes on.
+    /// Puts these rules in force between the namespaces that are there. One that was in force goes on, and one that is stated
+    /// twice is one.
     fn link(&self, others: &mut Others, rules: &[TenantExport]) {
         let find = |name: &str| match name {
             DEFAULT => Some(Arc::clone(&self.default)),
             _ => others.by_name.get(name).map(Arc::clone),
         };
-        let mut exports = Vec::new();
+        let mut exports: Vec<Arc<Export>> = Vec::new();
         for rule in rules {
+            if exports.iter().any(|export| export.rule == *rule) {
+                continue;
+            }
             let present = others.exports.iter().find(|export| export.rule == *rule);
             let made = || {
                 let (from, to) = (find(&rule.from)?, find(&rule.to)?);

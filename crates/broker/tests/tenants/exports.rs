@@ -249,6 +249,29 @@ async fn rules_come_and_go_while_clients_stay() {
     assert_eq!(later.take_messages(4).await.len(), 4);
 }
 
+// Also after another tenant has come, for which the rules are looked at anew.
+#[tokio::test]
+async fn a_rule_that_is_stated_twice_is_one() {
+    let twice = [weather(), weather(), vec![export("acme", "#", "later", None)]].concat();
+    let server = with_exports(&MemoryStore::new(), twice).await;
+    let member = |id: &str, tenant: &str| connect(Version::V5, id).user(id, tenant);
+    let mut weather = server.connect(member("w", "weather")).await;
+    let mut acme = server.connect(member("a", "acme")).await;
+    acme.subscribe("#", QOS1).await;
+    let _later = server.connect(member("l", "later")).await;
+    let mut kept = publish("public/wind", "1").qos(QOS1).id(1);
+    kept.retain = true;
+    weather.publish(kept).await;
+    assert_eq!(acme.take_messages(1).await, ["1"]);
+    acme.expect_nothing().await;
+    let mut late = server.connect(member("late", "acme")).await;
+    late.subscribe("#", QOS1).await;
+    assert_eq!(late.take_messages(1).await, ["1"]);
+    late.expect_nothing().await;
+    let figures = server.broker.exports();
+    assert_eq!(figures.iter().map(|each| each.messages).collect::<Vec<_>>(), [1, 1, 0]);
+}
+
 // ---- Against an oracle ----
 
 const TENANTS: [&str; 3] = ["one", "two", "three"];
