@@ -29,7 +29,7 @@ use crate::persist::{
 };
 use crate::queue::{Drops, Parcel};
 use crate::router::{Route, RouteTarget};
-use crate::share::Group;
+use crate::share::{Group, Member};
 
 /// From this many bytes a run for several receivers is one block that they share.
 const SHARE_BYTES_MIN: usize = 1024;
@@ -72,8 +72,10 @@ pub(crate) struct Staging {
     acknowledged: usize,
     /// Where so much waits already that the publisher of the message staged last is to be braked.
     pub(crate) crowded: Option<Crowded>,
-    /// Room for the receivers of a run, and for its tokens, empty.
+    /// Room for the receivers of a run, its groups, their members and its tokens, empty.
     receivers: Vec<Arc<Mailbox>>,
+    groups: Vec<Arc<Group>>,
+    parts: Vec<(Member, usize)>,
     pub(crate) tokens: Vec<Token>,
     /// Room for what a session machine says, empty.
     pub(crate) outputs: Outputs<'static>,
@@ -223,7 +225,7 @@ impl Staging {
 
     /// Looks whether runs of `qos`, above 0, that begin with packets like this one can be staged as they are, because all that
     /// would be done for each of their messages is to copy it into the queues of connected clients with sessions that are not
-    /// durable. [`Staging::acknowledged_run`] or [`Staging::no_run`] comes next.
+    /// durable, some of them chosen by groups. [`Staging::acknowledged_run`] or [`Staging::no_run`] comes next.
     pub(crate) fn takes_run(
         &mut self,
         core: &Core,
@@ -232,16 +234,22 @@ impl Staging {
         qos: Qos,
     ) -> Option<Ready> {
         // Payloads of some size are charged to the budget once for all receivers, and need a message for that.
-        let size_max = if route.targets.len() == 1 { RUN_PACKET_MAX } else { RUN_SHARED_MAX };
+        let several = route.targets.len() + route.groups.len() > 1;
+        let size_max = if several { RUN_SHARED_MAX } else { RUN_PACKET_MAX };
         let plain = largest <= size_max
-            && !route.targets.is_empty()
-            && route.groups.is_empty()
+            && !(route.targets.is_empty() && route.groups.is_empty())
             && route.exports.is_empty()
+            && !route.groups.iter().any(|group| group.is_durable())
             && self.pressure(core) < Pressure::SlowPublishers;
         if !plain {
             return None;
         }
         let mut crowded = None;
+        for group in &route.groups {
+            if group.is_crowded() {
+                crowded = Some(Crowded::Group(Arc::clone(group)));
+            }
+        }
         for target in &route.targets {
             let Some(mailbox) = target.mailbox.upgrade() else { continue };
             let takes = target.qos >= qos
@@ -258,31 +266,74 @@ impl Staging {
             }
             self.receivers.push(mailbox);
         }
+        self.groups.extend_from_slice(&route.groups);
         Some(Ready { name: route.name.clone(), size_max, crowded })
     }
 
     /// The run is not staged.
     pub(crate) fn no_run(&mut self) {
         self.receivers.clear();
+        self.groups.clear();
     }
 
-    /// Stages a run for the receivers that were found for it.
-    pub(crate) fn acknowledged_run(&mut self, run: dunlin_session::Run) {
+    /// Stages a run for the receivers and groups that were found for it.
+    pub(crate) fn acknowledged_run(&mut self, core: &Arc<Core>, run: &dunlin_session::Run) {
+        let mut groups = std::mem::take(&mut self.groups);
+        for group in groups.drain(..) {
+            self.acknowledged_run_to_group(core, &group, run.clone());
+        }
+        self.groups = groups;
         let mut other = None;
         let mut receivers = std::mem::take(&mut self.receivers);
         for mailbox in receivers.drain(..) {
             let wire = mailbox.wire();
-            let run = if wire == Wire::V5 && !run.version().is_v5() {
-                other.get_or_insert_with(|| run.transcoded(Version::V5)).clone()
-            } else if wire == Wire::V3 && run.version().is_v5() {
-                other.get_or_insert_with(|| run.transcoded(Version::V3_1_1)).clone()
-            } else {
+            let run = if Wire::of(run.version()) == wire {
                 run.clone()
+            } else {
+                other.get_or_insert_with(|| in_layout_of(wire, run)).clone()
             };
             self.bytes += run.size();
             self.entry(mailbox, wire).post.parcels.push(Parcel::Run(run));
         }
         self.receivers = receivers;
+    }
+
+    /// Parts a run among the members of a group. Messages for those who get them in a form of their own, and what no member
+    /// has quota for, go one by one.
+    fn acknowledged_run_to_group(
+        &mut self,
+        core: &Arc<Core>,
+        group: &Arc<Group>,
+        mut rest: dunlin_session::Run,
+    ) {
+        rest.came_by_group(group.session_no.0);
+        let qos = rest.qos();
+        let mut parts = std::mem::take(&mut self.parts);
+        group.part(rest.topic().as_bytes(), qos, rest.len(), &mut parts);
+        for (member, count) in parts.drain(..) {
+            let mut part = rest.split_front(count);
+            let wire = member.mailbox.wire();
+            let plain = matches!(wire, Wire::V3 | Wire::V5)
+                && member.entry.qos >= qos
+                && member.entry.subscription_id.is_none()
+                && part.largest() + 2 <= member.mailbox.packet_size_max();
+            if plain {
+                if Wire::of(part.version()) != wire {
+                    part = in_layout_of(wire, &part);
+                }
+                self.bytes += part.size();
+                self.entry(member.mailbox, wire).post.parcels.push(Parcel::Run(part));
+                continue;
+            }
+            for delivery in part {
+                let delivery = member.adapt(group, delivery);
+                self.delivery(core, Arc::clone(&member.mailbox), delivery);
+            }
+        }
+        self.parts = parts;
+        for delivery in rest {
+            core.offer_group(group, delivery, 0);
+        }
     }
 
     fn run_to_group(
@@ -692,6 +743,11 @@ pub(crate) fn delivery_of(message: &Arc<Message>, now: Instant) -> Delivery {
 pub(crate) fn expires_at(message: &Message, now: Instant) -> Option<Instant> {
     let interval = message.message_expiry_interval()?;
     now.checked_add(Duration::from_secs(interval.into()))
+}
+
+/// A run with QoS above 0 as such a client reads it.
+fn in_layout_of(wire: Wire, run: &dunlin_session::Run) -> dunlin_session::Run {
+    run.transcoded(if wire == Wire::V5 { Version::V5 } else { Version::V3_1_1 })
 }
 
 /// A run in the layouts and forms that receivers need, each made when first asked for.

@@ -315,11 +315,18 @@ impl Mailbox {
 
     /// Takes one of them; `false` if there is none.
     pub(crate) fn take_credit(&self) -> bool {
-        if self.credit.load(Ordering::Relaxed) <= 0 {
-            return false;
+        self.take_credits(1) == 1
+    }
+
+    /// Takes so many of them, or as many as there are; how many.
+    pub(crate) fn take_credits(&self, wanted: usize) -> usize {
+        let wanted = i32::try_from(wanted).unwrap_or(i32::MAX);
+        let taken = wanted.min(self.credit.load(Ordering::Relaxed));
+        if taken <= 0 {
+            return 0;
         }
-        self.credit.fetch_sub(1, Ordering::Relaxed);
-        true
+        self.credit.fetch_sub(taken, Ordering::Relaxed);
+        usize::try_from(taken).unwrap_or(0)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -174,6 +174,39 @@ impl Group {
         None
     }
 
+    /// Parts `count` consecutive messages of this topic and QoS among the members that can take some, in turn and as evenly
+    /// as they go: who gets how many of the next ones. Members with quota give so much of it up. What nobody can take is left.
+    pub(crate) fn part(
+        &self,
+        topic: &[u8],
+        qos: Qos,
+        count: usize,
+        parts: &mut Vec<(Member, usize)>,
+    ) {
+        let mut state = self.state.lock();
+        let members = state.members.len();
+        let each = count.div_ceil(members.max(1));
+        let (mut left, mut passed_over) = (count, 0);
+        while left > 0 && passed_over < members {
+            let index = state.next % members;
+            state.next = index + 1;
+            let Some(member) = state.members.get(index) else { break };
+            let able = member.mailbox.is_online() && member.may_get(topic);
+            let taken = match each.min(left) {
+                _ if !able => 0,
+                most if qos.min(member.entry.qos) == Qos::AtMostOnce => most,
+                most => member.mailbox.take_credits(most),
+            };
+            if taken == 0 {
+                passed_over += 1;
+                continue;
+            }
+            passed_over = 0;
+            left -= taken;
+            parts.push((member.clone(), taken));
+        }
+    }
+
     /// The member with this mailbox.
     pub(crate) fn member(&self, mailbox: &Arc<Mailbox>) -> Option<Member> {
         self.state

@@ -489,6 +489,7 @@ impl Outbound {
     /// with QoS 1 all, with QoS 2 those not begun. For a session without a connection.
     // [MQTT-4.8.2-4] [MQTT-4.8.2-5]
     pub(crate) fn take_unacknowledged_shared(&mut self) -> Vec<Delivery> {
+        self.unroll();
         let mut taken = Vec::new();
         for index in 0..self.slots.len() {
             if self.slots.get(index).is_some_and(Slot::may_go_to_another) {

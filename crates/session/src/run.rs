@@ -29,6 +29,7 @@ pub struct Run {
     qos: Qos,
     version: Version,
     seq: u64,
+    origin: Origin,
 }
 
 impl Run {
@@ -55,6 +56,7 @@ impl Run {
             qos,
             version,
             seq: 0,
+            origin: Origin::Plain,
         })
     }
 
@@ -94,6 +96,12 @@ impl Run {
         self.qos
     }
 
+    /// The topic of its messages.
+    #[must_use]
+    pub const fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
     /// The layout of its packets.
     #[must_use]
     pub const fn version(&self) -> Version {
@@ -116,6 +124,17 @@ impl Run {
     /// Gives its messages their places, from `seq` on.
     pub const fn place_at(&mut self, seq: u64) {
         self.seq = seq;
+    }
+
+    /// By which kind of subscription its messages come.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Makes them messages of the shared group with this number, in whose own queue they have no place.
+    pub const fn came_by_group(&mut self, group: u32) {
+        self.origin = Origin::Shared { group, seq: 0 };
     }
 
     /// The Packet Identifiers with which it goes out.
@@ -172,7 +191,7 @@ impl Run {
             seq: self.seq,
             expires_at: None,
             sent_before: false,
-            origin: Origin::Plain,
+            origin: self.origin,
         };
         self.forget_first();
         Some(delivery)

@@ -365,7 +365,8 @@ impl Driver {
             staging.no_run();
             return None;
         }
-        staging.acknowledged_run(dunlin_session::Run::new(bytes, &run, name, qos, version)?);
+        let staged = dunlin_session::Run::new(bytes, &run, name, qos, version)?;
+        staging.acknowledged_run(&self.core, &staged);
         self.machine.touch(now);
         let frames = run.frames as u64;
         received.packets += frames;

@@ -37,10 +37,7 @@ impl Mailbox {
         let mut charge = Charge::default();
         // What a shared group sent to a member that is gone is for the others.
         if !self.is_online() {
-            let shared = post.parcels.extract_if(.., |parcel| match parcel {
-                Parcel::One(delivery) => delivery.origin.is_shared(),
-                Parcel::Run(_) => false,
-            });
+            let shared = post.parcels.extract_if(.., |parcel| parcel.is_shared());
             post.returned.extend(shared.flat_map(Parcel::into_deliveries));
         }
         if matches!(state.owner, Owner::Ended) {

@@ -21,6 +21,14 @@ impl Parcel {
         }
     }
 
+    /// Whether it came by a shared group.
+    pub(crate) const fn is_shared(&self) -> bool {
+        match self {
+            Self::One(delivery) => delivery.origin.is_shared(),
+            Self::Run(run) => run.origin().is_shared(),
+        }
+    }
+
     /// Its messages.
     pub(crate) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
         let (one, run) = match self {

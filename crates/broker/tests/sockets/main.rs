@@ -42,6 +42,7 @@ mod retained;
 mod runs;
 mod session;
 mod shared;
+mod shared_runs;
 mod shutdown;
 mod sizes;
 mod soak;

@@ -3,14 +3,24 @@
 use crate::support::*;
 
 /// PUBLISHes of QoS 1 in one piece, with Packet Identifiers from `first` on.
-fn piece(client: &Client, topic: &str, first: u16, payloads: &[String]) -> Vec<u8> {
-    (first..)
-        .zip(payloads)
-        .flat_map(|(id, payload)| client.encoded(publish(topic, payload.clone()).qos(QOS1).id(id)))
-        .collect()
+pub(crate) fn piece(client: &Client, topic: &str, first: u16, payloads: &[String]) -> Vec<u8> {
+    piece_at(client, QOS1, topic, first, payloads)
 }
 
-fn numbers(from: u32, to: u32) -> Vec<String> {
+pub(crate) fn piece_at(
+    client: &Client,
+    qos: Qos,
+    topic: &str,
+    first: u16,
+    payloads: &[String],
+) -> Vec<u8> {
+    let packet = |(id, payload): (u16, &String)| {
+        client.encoded(publish(topic, payload.clone()).qos(qos).id(id))
+    };
+    (first..).zip(payloads).flat_map(packet).collect()
+}
+
+pub(crate) fn numbers(from: u32, to: u32) -> Vec<String> {
     // Of different lengths.
     (from..to).map(|number| format!("{number}{}", "x".repeat((number % 7) as usize))).collect()
 }
@@ -154,12 +164,7 @@ async fn a_run_of_qos_2_is_delivered_exactly_once(version: Version) {
     let mut from = server.connect(connect(version, "from").clean(true)).await;
     let payloads = numbers(0, 60);
     for _ in 0..2 {
-        let bytes: Vec<u8> = (1..)
-            .zip(&payloads)
-            .flat_map(|(id, payload)| {
-                from.encoded(publish("a/b", payload.clone()).qos(QOS2).id(id))
-            })
-            .collect();
+        let bytes = piece_at(&from, QOS2, "a/b", 1, &payloads);
         from.send_bytes(&bytes).await;
         for id in 1..=60 {
             from.expect(pubrec(id)).await;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dunlin_codec::{Connect, DecodeLimits, Packet, Qos, TopicName, Version, publish_run};
-use dunlin_session::{Capabilities, Delivery, Input, Outputs, Run, Settled};
+use dunlin_session::{Capabilities, Delivery, Input, Origin, Outputs, Run, Settled};
 
 use crate::harness::{
     Bench, connect, connect_clean, id, puback, pubcomp, publish_packet, pubrec, pubrel,
@@ -272,6 +272,36 @@ fn any_order_of_acknowledgements_gives_what_single_messages_give() {
         expected.retain(|line| !released.contains(line));
         assert_eq!(said, expected, "round {round}");
     }
+}
+
+// [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+#[test]
+fn a_leaving_member_gives_back_what_another_may_have_of_a_run() {
+    let mut bench = clean(Version::V5, None);
+    let by_group = |qos, count, seq| {
+        let mut run = run_at(qos, Version::V5, count, seq);
+        run.came_by_group(7);
+        assert_eq!(run.origin(), Origin::Shared { group: 7, seq: 0 });
+        run
+    };
+    let first = by_group(QOS_1, 4, 1);
+    assert_eq!(deliver_run(&mut bench, first), Some(vec![2, 3, 4, 5]));
+    assert_eq!(deliver_run(&mut bench, run(Version::V5, 2, 5)), Some(vec![6, 7]));
+    let second = by_group(Qos::ExactlyOnce, 3, 7);
+    assert_eq!(deliver_run(&mut bench, second), Some(vec![8, 9, 10]));
+    assert_eq!(pubacks(&mut bench, &[2]), Settled { messages: 1, bytes: 2 });
+    bench.lose();
+    let mut session = bench.session.take().unwrap();
+    let taken = session.take_unacknowledged_shared();
+    let said = |delivery: &Delivery| {
+        (delivery.seq, delivery.qos, delivery.origin, delivery.message.payload.clone())
+    };
+    let group = Origin::Shared { group: 7, seq: 0 };
+    let expected = [(2, "1"), (3, "2"), (4, "3")]
+        .map(|(seq, payload)| (seq, QOS_1, group, Bytes::from_static(payload.as_bytes())));
+    assert_eq!(taken.iter().map(said).collect::<Vec<_>>(), expected);
+    assert_eq!(session.inflight_len(), 5, "two of its own, and three that were begun");
+    assert_eq!(session.take_unacknowledged_shared(), []);
 }
 
 // [MQTT-2.2.1-3] [MQTT-3.3.4-7] [MQTT-4.6.0-2 @3.1.1]

@@ -5,8 +5,8 @@ use dunlin_session::Run;
 
 use super::*;
 
-/// PUBLISHes with these payloads, as they came, and as single messages.
-fn run_of(payloads: &[Vec<u8>]) -> Run {
+/// PUBLISHes with these payloads, as they came, for everybody or for a shared group.
+fn run_of(payloads: &[Vec<u8>], shared: bool) -> Run {
     let mut bytes = Vec::new();
     for payload in payloads {
         let remaining = 2 + 3 + 2 + payload.len();
@@ -23,11 +23,16 @@ fn run_of(payloads: &[Vec<u8>]) -> Run {
     let found = publish_run(&bytes, Qos::AtLeastOnce, Version::V3_1_1, &limits, usize::MAX);
     assert_eq!((found.frames, found.bytes), (payloads.len(), bytes.len()));
     let topic = TopicName::try_from("a/b").expect("a name");
-    Run::new(&bytes, &found, topic, Qos::AtLeastOnce, Version::V3_1_1).expect("a small run")
+    let mut run =
+        Run::new(&bytes, &found, topic, Qos::AtLeastOnce, Version::V3_1_1).expect("a small run");
+    if shared {
+        run.came_by_group(1);
+    }
+    run
 }
 
-fn single(payload: &[u8]) -> Delivery {
-    run_of(&[payload.to_vec()]).pop().expect("one message")
+fn single(payload: &[u8], shared: bool) -> Delivery {
+    run_of(&[payload.to_vec()], shared).pop().expect("one message")
 }
 
 /// The same queue twice: one gets runs, one their messages.
@@ -66,9 +71,10 @@ impl Twins {
             .map(|_| vec![u8::try_from(self.random.size(256)).unwrap(); self.random.size(700)])
             .collect();
         let (mut drops, mut expected) = (Drops::default(), Drops::default());
-        self.with_runs.offer_run(run_of(&payloads), &self.limits, &mut drops);
+        let shared = self.random.size(2) == 1;
+        self.with_runs.offer_run(run_of(&payloads, shared), &self.limits, &mut drops);
         for payload in payloads {
-            self.without.offer(single(&payload), &self.limits, &mut expected);
+            self.without.offer(single(&payload, shared), &self.limits, &mut expected);
         }
         assert_eq!(reasons(&drops), reasons(&expected));
     }
@@ -105,7 +111,9 @@ impl Twins {
             6 => assert_eq!(self.with_runs.pop(), self.without.pop()),
             _ => {
                 let first = u8::try_from(self.random.size(256)).unwrap();
-                let want = |delivery: &Delivery| delivery.message.payload.first() < Some(&first);
+                let want = |delivery: &Delivery| {
+                    delivery.origin.is_shared() || delivery.message.payload.first() < Some(&first)
+                };
                 assert_eq!(self.with_runs.take_where(want), self.without.take_where(want));
             }
         }
