@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use dunlin_codec::Qos;
-use dunlin_session::{Delivery, Origin, Session};
+use dunlin_session::{Delivery, Origin, Session, Settled};
 use dunlin_store::{Change, SessionKey, SessionNo, SessionRecord};
 use dunlin_topics::SharedFilter;
 
@@ -20,7 +20,6 @@ use crate::mailbox::Mailbox;
 use crate::metrics::{DropReason, add};
 use crate::namespace::Namespace;
 use crate::persist::{Entry, GroupTarget, PublishEntry, QueueTarget, Shared, Write, in_group};
-use crate::queue::Settled;
 use crate::share::{Group, Member};
 
 impl Core {

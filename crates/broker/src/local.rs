@@ -13,7 +13,7 @@ use dunlin_codec::{
     ClientId, Message, Qos, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions,
     Version,
 };
-use dunlin_session::Delivery;
+use dunlin_session::{Delivery, Settled};
 use dunlin_topics::SubscriptionFilter;
 use dunlin_transport::Peer;
 use futures_core::Stream;
@@ -28,7 +28,7 @@ use crate::mailbox::{Collected, Mailbox, Wants, Wire};
 use crate::metrics::{DropReason, add};
 use crate::namespace::Namespace;
 use crate::policy::{BoxFuture, Identity};
-use crate::queue::{Drops, Parcel, Settled};
+use crate::queue::{Drops, Parcel};
 use crate::retained::Replay;
 use crate::router::SubscriptionEntry;
 use crate::share::Group;

@@ -23,7 +23,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use dunlin_codec::{ClientId, Version};
-use dunlin_session::{Delivery, Run, Session, Token};
+use dunlin_session::{Delivery, Run, Session, Settled, Token};
 use dunlin_store::SessionNo;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -35,7 +35,7 @@ use crate::lane::{Content, Lane, Tally};
 use crate::metrics::DropReason;
 use crate::namespace::Namespace;
 use crate::persist::answer_parked;
-use crate::queue::{Drops, Offered, Parcel, Queue, Settled};
+use crate::queue::{Drops, Offered, Parcel, Queue};
 use crate::retained::Replay;
 
 use standing::{Marks, Standing};

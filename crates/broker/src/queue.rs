@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dunlin_codec::{Message, Qos};
-use dunlin_session::{Delivery, Run};
+use dunlin_session::{Delivery, Run, Settled};
 use smallvec::SmallVec;
 
 use crate::budget::{Budget, Charge};
@@ -78,30 +78,6 @@ pub(crate) struct Window {
     pub(crate) wanted: bool,
     /// Whether the store itself is in memory, so that what is left to it takes room all the same.
     pub(crate) store_in_memory: bool,
-}
-
-/// Some messages, in number and bytes.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Settled {
-    messages: usize,
-    bytes: usize,
-}
-
-impl Settled {
-    /// Adds a message; none is one whose content is not known, and which was never counted.
-    pub(crate) fn add(&mut self, message: Option<&Message>) {
-        if let Some(message) = message {
-            self.messages += 1;
-            self.bytes += message.size();
-        }
-    }
-
-    /// Adds messages of runs.
-    #[inline]
-    pub(crate) fn add_runs(&mut self, settled: dunlin_session::Settled) {
-        self.messages += settled.messages;
-        self.bytes += settled.bytes;
-    }
 }
 
 /// What became of a delivery that was offered.
@@ -492,7 +468,7 @@ impl Queue {
             Parcel::Run(run) => {
                 let (messages, bytes) = (run.len(), run.size());
                 self.account_run(messages, bytes, -1);
-                self.sent.add_runs(dunlin_session::Settled { messages, bytes });
+                self.sent += Settled { messages, bytes };
             }
         }
         Some(parcel)

@@ -69,6 +69,13 @@ pub fn short_ack(input: &[u8]) -> Option<(AckKind, PacketId)> {
     Some((kind, PacketId::new(u16::from_be_bytes([high, low]))?))
 }
 
+/// The acknowledgements at the front of the input, as long as each is one that [`short_ack`] reads.
+#[inline]
+pub fn short_acks(input: &[u8]) -> impl Iterator<Item = (AckKind, PacketId)> {
+    let (acks, _) = input.as_chunks::<4>();
+    acks.iter().map_while(|ack| short_ack(ack))
+}
+
 /// Decodes the first packet of a connection, which must be a CONNECT; it says which version it speaks.
 ///
 /// `Ok(None)` means that more bytes must arrive. For a CONNECT above the limit it waits until its version is

@@ -65,7 +65,7 @@
 //!
 //! [`Message`] is what travels from end to end, [`Publish`] one hop of it. [`encode_publish_head`] writes the PUBLISH
 //! of a message straight from the shared value; [`publish_run`] finds PUBLISHes that may be forwarded as
-//! they are; [`encode_ack`] and [`short_ack`] are the short ways for acknowledgements.
+//! they are; [`encode_ack`], [`short_ack`] and [`short_acks`] are the short ways for acknowledgements.
 //!
 //! # Limits
 //!
@@ -108,6 +108,7 @@ mod version;
 pub use crate::buffer::Buffer;
 pub use crate::decoder::{
     Decoder, decode, decode_connect, peek_connect_level, peek_connect_version, short_ack,
+    short_acks,
 };
 pub use crate::encoder::encode_ack;
 pub use crate::error::{DecodeError, DecodeErrorKind, EncodeError};

@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use dunlin_codec::{ClientId, Packet, PacketId, PacketRef, Publish, Qos, ReasonCode, Version};
 
-use crate::delivery::{Completed, Delivery, DropReason, Dropped, Outgoing};
+use crate::delivery::{Completed, Delivery, DropReason, Dropped, Outgoing, Settled};
 use crate::error::Violation;
 use crate::event::{Acknowledgement, Cause, End, Input, Output, Outputs, Route};
 use crate::handshake::Handshake;
 use crate::limits::Capabilities;
 use crate::open::{Next, Open};
-use crate::outbound::Settled;
 use crate::peer::Peer;
 use crate::run::Run;
 use crate::session::Session;

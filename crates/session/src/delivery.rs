@@ -1,5 +1,6 @@
 //! Messages on their way to the client.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,6 +57,34 @@ impl Origin {
     #[must_use]
     pub const fn is_shared(self) -> bool {
         matches!(self, Self::Shared { .. })
+    }
+}
+
+/// Some messages that were handed to the client, and that nothing is kept of any more.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Settled {
+    /// How many.
+    pub messages: usize,
+    /// What they have as [`Message::size`].
+    pub bytes: usize,
+}
+
+impl Settled {
+    /// Adds a message; none is one whose content is not known, and which was never counted.
+    #[inline]
+    pub fn add(&mut self, message: Option<&Message>) {
+        if let Some(message) = message {
+            self.messages += 1;
+            self.bytes += message.size();
+        }
+    }
+}
+
+impl AddAssign for Settled {
+    #[inline]
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
     }
 }
 

@@ -3,7 +3,7 @@
 //! What must outlive the connection, the QoS 2 exchanges, is [`Exchanges`] and belongs to the session; what ends with it,
 //! the acknowledgements that are due and the count for the Receive Maximum, is [`Inbound`].
 
-use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode};
+use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode, short_acks};
 
 use crate::ack_queue::AckQueue;
 use crate::error::Violation;
@@ -235,10 +235,10 @@ impl Inbound {
         if rules.durable {
             return count;
         }
-        let (packets, _) = input.as_chunks();
-        for &[first, remaining, high, low] in packets {
-            let id = PacketId::new(u16::from_be_bytes([high, low]));
-            let Some(id) = id.filter(|_| [first, remaining] == [0x62, 2]) else { break };
+        for (kind, id) in short_acks(input) {
+            if kind != AckKind::PubRel {
+                break;
+            }
             let ends = rules
                 .exchanges
                 .get_mut(id)

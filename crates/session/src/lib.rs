@@ -137,7 +137,7 @@ pub use dunlin_codec::AckKind;
 
 pub use crate::connection::Connection;
 pub use crate::delivery::{
-    Completed, Delivery, DropReason, Dropped, Origin, Outgoing, SubscriptionIds,
+    Completed, Delivery, DropReason, Dropped, Origin, Outgoing, Settled, SubscriptionIds,
 };
 pub use crate::error::Violation;
 pub use crate::event::{
@@ -149,7 +149,6 @@ pub use crate::limits::{
     AcceptedVersions, Capabilities, FILTERS_MAX, PENDING_FILTERS_MAX, REQUESTS_MAX,
     ReservedTopicPolicy,
 };
-pub use crate::outbound::Settled;
 pub use crate::run::Run;
 pub use crate::session::{Restored, Session};
 pub use crate::subscriptions::Subscription;

@@ -7,14 +7,14 @@ use dunlin_codec::{AckKind, Auth, Disconnect, Packet, PacketId, PacketRef, Qos, 
 
 use crate::alias::{AliasBounds, InboundAliases, OutboundAliases};
 use crate::authentication::Authentication;
-use crate::delivery::{Completed, Delivery, Dropped, Outgoing};
+use crate::delivery::{Completed, Delivery, Dropped, Outgoing, Settled};
 use crate::error::Violation;
 use crate::event::{Acknowledgement, Output, Outputs};
 use crate::expiry::SessionExpiry;
 use crate::handshake::Handshake;
 use crate::inbound::{Inbound, Rules, not_found};
 use crate::limits::Capabilities;
-use crate::outbound::{KnownId, Settled, ack, acknowledged, over};
+use crate::outbound::{KnownId, ack, acknowledged, over};
 use crate::peer::Peer;
 use crate::requests::Requests;
 use crate::run::Run;

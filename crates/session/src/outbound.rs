@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode};
+use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode, short_acks};
 
-use crate::delivery::{Completed, Delivery, Dropped, Origin, Outgoing};
+use crate::delivery::{Completed, Delivery, Dropped, Origin, Outgoing, Settled};
 use crate::error::Violation;
 use crate::event::{Acknowledgement, Output, Outputs, Persist};
 use crate::packet_ids::{PACKET_IDS, packet_id_of, release_idle_room, seq_from};
@@ -68,28 +68,12 @@ impl SentRun {
     }
 }
 
-/// Whether this is an acknowledgement of four bytes with that first byte for the message at that place.
-#[inline]
-fn answers(ack: [u8; 4], first_byte: u8, seq: u64) -> bool {
-    let [high, low] = packet_id_of(seq).get().to_be_bytes();
-    ack == [first_byte, 2, high, low]
-}
-
 #[derive(Debug)]
 struct Slot {
     seq: u64,
     stage: Stage,
     /// `None` when done, and in [`Stage::Released`] after a restart.
     delivery: Option<Delivery>,
-}
-
-/// Messages of runs that the client acknowledged.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Settled {
-    /// How many.
-    pub messages: usize,
-    /// What they have as [`Message::size`](dunlin_codec::Message::size).
-    pub bytes: usize,
 }
 
 /// How far a message has come.
@@ -225,10 +209,10 @@ impl Outbound {
     pub(crate) fn pubacks_of_runs(&mut self, input: &[u8]) -> Settled {
         let mut settled = Settled::default();
         let Some(runs) = &mut self.runs else { return settled };
-        let (acks, _) = input.as_chunks();
-        for &ack in acks {
+        for ack in short_acks(input) {
             let Some(SentRun { run, .. }) = runs.list.front_mut() else { break };
-            if run.qos() != Qos::AtLeastOnce || !answers(ack, 0x40, run.seq()) {
+            let due = (AckKind::PubAck, packet_id_of(run.seq()));
+            if run.qos() != Qos::AtLeastOnce || ack != due {
                 break;
             }
             settled.messages += 1;
@@ -251,18 +235,17 @@ impl Outbound {
     ) -> Settled {
         let mut settled = Settled::default();
         let Some(runs) = &mut self.runs else { return settled };
-        let (acks, _) = input.as_chunks();
         let mut rest = runs.list.iter_mut().skip_while(|sent| sent.run.is_empty()).peekable();
-        for &ack in acks {
+        for ack in short_acks(input) {
             let Some(sent) = rest.peek_mut() else { break };
-            let seq = sent.run.seq();
-            if sent.run.qos() != Qos::ExactlyOnce || !answers(ack, 0x50, seq) {
+            let id = packet_id_of(sent.run.seq());
+            if sent.run.qos() != Qos::ExactlyOnce || ack != (AckKind::PubRec, id) {
                 break;
             }
             settled.messages += 1;
             settled.bytes += sent.run.forget_first();
             sent.released += 1;
-            send(packet_id_of(seq));
+            send(id);
             if sent.run.is_empty() {
                 rest.next();
             }
@@ -275,11 +258,10 @@ impl Outbound {
     #[inline]
     pub(crate) fn pubcomps_of_runs(&mut self, input: &[u8]) -> usize {
         let Some(runs) = &mut self.runs else { return 0 };
-        let (acks, _) = input.as_chunks();
         let mut over = 0;
-        for &ack in acks {
+        for ack in short_acks(input) {
             let Some(sent) = runs.list.front_mut() else { break };
-            if sent.released == 0 || !answers(ack, 0x70, sent.seq()) {
+            if sent.released == 0 || ack != (AckKind::PubComp, packet_id_of(sent.seq())) {
                 break;
             }
             over += 1;

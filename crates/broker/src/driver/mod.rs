@@ -31,7 +31,7 @@ use std::time::Instant;
 use dunlin_access::Rights;
 use dunlin_codec::{DecodeLimits, Message, Qos, ReasonCode, Version};
 use dunlin_session::{
-    Completed, Connection, Input, Origin, Output, Outputs, Persist, Token, Violation,
+    Completed, Connection, Input, Origin, Output, Outputs, Persist, Settled, Token, Violation,
 };
 use dunlin_store::SessionNo;
 use dunlin_transport::{Opened, Stream};
@@ -47,7 +47,6 @@ use crate::listen::Listener;
 use crate::mailbox::{Collected, Mailbox};
 use crate::metrics::{Counters, DropReason, add};
 use crate::persist::Entry;
-use crate::queue::Settled;
 use crate::quotas::Held;
 
 use batch::Busy;

@@ -429,20 +429,19 @@ impl Driver {
                 writer.acknowledgement(Acknowledgement { kind, packet_id, reason }, version);
             }
         };
-        let count = match input.first()? {
-            0x40 => {
+        let count = match short_ack(input)?.0 {
+            AckKind::PubAck => {
                 let acknowledged = machine.pubacks_of_runs(input, now, out);
-                settled.add_runs(acknowledged);
+                *settled += acknowledged;
                 acknowledged.messages
             }
-            0x50 => {
+            AckKind::PubRec => {
                 let received = machine.pubrecs_of_runs(input, now, answer(AckKind::PubRel));
-                settled.add_runs(received);
+                *settled += received;
                 received.messages
             }
-            0x62 => machine.pubrels(input, now, answer(AckKind::PubComp)),
-            0x70 => machine.pubcomps_of_runs(input, now, out),
-            _ => return None,
+            AckKind::PubRel => machine.pubrels(input, now, answer(AckKind::PubComp)),
+            AckKind::PubComp => machine.pubcomps_of_runs(input, now, out),
         };
         if count == 0 {
             return None;

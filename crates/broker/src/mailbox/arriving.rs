@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use dunlin_codec::Message;
-use dunlin_session::Delivery;
+use dunlin_session::{Delivery, Settled};
 
 use crate::budget::Charge;
 use crate::config::Limits;
@@ -15,7 +15,7 @@ use crate::lane::{Patience, Post, Posted};
 use crate::metrics::DropReason;
 use crate::pages::Entry;
 use crate::persist::{Arrival, answer_parked};
-use crate::queue::{Drops, Offered, Parcel, Settled, Window};
+use crate::queue::{Drops, Offered, Parcel, Window};
 use crate::retained::Replay;
 
 use super::{Mailbox, Notice, Owner, State, Wire, wake};

@@ -3,11 +3,11 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-use dunlin_session::Delivery;
+use dunlin_session::{Delivery, Settled};
 
 use crate::budget::Charge;
 use crate::config::Limits;
-use crate::queue::{Drops, Parcel, Queue, Settled};
+use crate::queue::{Drops, Parcel, Queue};
 
 /// The queue of a session, made when something enters it and given back when nothing is left that it would have to
 /// remember. A session without one is 120 bytes smaller.

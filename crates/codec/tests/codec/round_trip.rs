@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use dunlin_codec::{
-    Ack, Auth, ConnAck, DecodeLimits, Decoder, EncodeError, Packet, PacketId, Publish,
+    Ack, AckKind, Auth, ConnAck, DecodeLimits, Decoder, EncodeError, Packet, PacketId, Publish,
     PublishProperties, Qos, ReasonCode, SubAck, Subscribe, SubscribeFilters, SubscriptionOptions,
-    UnsubscribeFilters, UserProperties, Version, encode_ack, short_ack,
+    UnsubscribeFilters, UserProperties, Version, encode_ack, short_ack, short_acks,
 };
 use dunlin_topics::Text;
 use proptest::prelude::*;
@@ -54,7 +54,7 @@ proptest! {
 
 #[test]
 fn short_acknowledgements_are_those_of_the_packets() {
-    use dunlin_codec::AckKind::{PubAck, PubComp, PubRec, PubRel};
+    use AckKind::{PubAck, PubComp, PubRec, PubRel};
     let id = PacketId::new(0x1234).unwrap();
     for version in Version::ALL {
         for (kind, reason) in [
@@ -93,6 +93,27 @@ fn other_packets_are_no_short_acknowledgements() {
     ] {
         assert_eq!(short_ack(bytes), None, "{bytes:02x?}");
     }
+}
+
+/// They are read up to the first packet that is none, or has not arrived.
+#[test]
+fn short_acknowledgements_are_read_one_after_the_other() {
+    let id = |id| PacketId::new(id).unwrap();
+    let expected =
+        [(AckKind::PubAck, id(1)), (AckKind::PubRel, id(0x1234)), (AckKind::PubComp, id(2))];
+    let mut bytes = Vec::new();
+    for (kind, id) in expected {
+        encode_ack(kind, id, ReasonCode::Success, Version::V5, &mut bytes);
+    }
+    let acks = |bytes: &[u8]| short_acks(bytes).collect::<Vec<_>>();
+    for behind in
+        [&b""[..], b"\x40", b"\x40\x02\x00", b"\xc0\x00\x40\x02\x00\x01", b"\x40\x02\x00\x00"]
+    {
+        assert_eq!(acks(&[&bytes, behind].concat()), expected, "{behind:02x?}");
+    }
+    encode_ack(AckKind::PubRec, id(3), ReasonCode::QuotaExceeded, Version::V5, &mut bytes);
+    encode_ack(AckKind::PubAck, id(4), ReasonCode::Success, Version::V5, &mut bytes);
+    assert_eq!(acks(&bytes), expected);
 }
 
 /// A value without a form on the wire is refused and leaves the buffer as it was.
