@@ -1,4 +1,7 @@
 //! When a silent peer is given up.
+//!
+//! Times begin before the client's last packet is sent: the server counts from when it has that, and its answer may be read much
+//! later on a busy machine.
 
 use std::time::Instant;
 
@@ -11,8 +14,8 @@ async fn a_silent_client_is_closed_at_one_and_a_half_keep_alives(version: Versio
     let mut watcher = server.connect(connect(Version::V5, "watcher")).await;
     watcher.subscribe("will", QOS0).await;
     let packet = connect(version, "s").keep_alive(1).will(will("will", "gone"));
-    let mut client = server.connect(packet).await;
     let last_packet = Instant::now();
+    let mut client = server.connect(packet).await;
     client.expect_end(ReasonCode::KeepAliveTimeout).await;
     assert_elapsed(last_packet, 1_400, 2_500);
     watcher.expect(publish("will", "gone")).await;
@@ -24,8 +27,8 @@ async fn so_is_one_whose_time_is_further_away(version: Version) {
     let server = Server::start().await;
     let mut client = server.connect(connect(version, "s").keep_alive(5)).await;
     sleep_ms(3_000).await;
-    client.ping().await;
     let last_packet = Instant::now();
+    client.ping().await;
     client.expect_nothing_for(std::time::Duration::from_millis(4_000)).await;
     client.expect_closed().await;
     assert_elapsed(last_packet, 7_400, 8_800);
@@ -51,9 +54,9 @@ versions!(messages_to_a_client_do_not_keep_it_alive: V3_1_1, V5);
 async fn messages_to_a_client_do_not_keep_it_alive(version: Version) {
     let server = Server::start().await;
     let mut client = server.connect(connect(version, "s").keep_alive(1)).await;
-    client.subscribe("a", QOS0).await;
     let last_packet = Instant::now();
-    for _ in 0..5 {
+    client.subscribe("a", QOS0).await;
+    for _ in 0..4 {
         sleep_ms(250).await;
         server.publish(publish("a", "x")).await;
         client.expect(publish("a", "x")).await;
@@ -76,11 +79,11 @@ versions!(server_keep_alive_replaces_the_clients: V5);
 async fn server_keep_alive_replaces_the_clients(version: Version) {
     let server = Server::with(|config| config.limits.keep_alive_max = Some(1)).await;
     for asked in [0, 600] {
+        let last_packet = Instant::now();
         let mut client = server.connect(connect(version, "s").keep_alive(asked)).await;
-        let connected = Instant::now();
         assert_eq!(client.connack().properties.server_keep_alive, Some(1));
         client.expect_end(ReasonCode::KeepAliveTimeout).await;
-        assert_elapsed(connected, 1_400, 2_500);
+        assert_elapsed(last_packet, 1_400, 2_500);
     }
     let client = server.connect(connect(version, "s").keep_alive(1)).await;
     assert_eq!(client.connack().properties.server_keep_alive, None);
