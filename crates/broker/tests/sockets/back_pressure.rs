@@ -148,6 +148,80 @@ async fn a_publisher_that_has_something_to_acknowledge_is_not_slowed(version: Ve
     publisher.send(puback(id)).await;
 }
 
+versions!(a_wait_for_one_reader_is_one_for_all: V3_1_1, V5);
+// [MQTT-4.3.1-1] [MQTT-4.6.0-6] Who reads gets everything, once the wait for the one that does not is over.
+async fn a_wait_for_one_reader_is_one_for_all(version: Version) {
+    const MESSAGES: usize = 1_500;
+    let server = Server::start().await;
+    let _dead = dead_subscriber(&server, version, QOS0).await;
+    let mut readers = Vec::new();
+    for number in 0..3 {
+        let mut reader = server.connect(connect(version, &format!("r{number}"))).await;
+        reader.subscribe("a", QOS0).await;
+        readers.push(tokio::spawn(async move { reader.take_messages(MESSAGES).await.len() }));
+    }
+    let mut publisher = server.connect(connect(version, "p")).await;
+    for _ in 0..MESSAGES {
+        publisher.send(publish("a", vec![b'x'; FLOOD_PAYLOAD])).await;
+    }
+    publisher.ping().await;
+    for reader in readers {
+        assert_eq!(reader.await.expect("a reader"), MESSAGES, "{:?}", server.metrics().dropped);
+    }
+    assert_eq!(server.metrics().publishers_slowed_full, 1);
+    assert!(server.dropped(DropReason::SlowReader) > 0);
+}
+
+versions!(without_a_time_to_wait_the_drop_rules_act_at_once: V3_1_1, V5);
+// [MQTT-4.3.1-1] [MQTT-4.3.2-4]
+async fn without_a_time_to_wait_the_drop_rules_act_at_once(version: Version) {
+    let server = Server::with(|config| {
+        config.limits.publisher_slow_max = Duration::ZERO;
+        config.limits.queue_messages_max = 800;
+        config.limits.inflight_max = 10;
+    })
+    .await;
+    let _dead = dead_subscriber(&server, version, QOS0).await;
+    let mut publisher = server.connect(connect(version, "p")).await;
+    for _ in 0..FLOOD {
+        publisher.send(publish("a", vec![b'x'; FLOOD_PAYLOAD])).await;
+    }
+    publisher.ping().await;
+    assert!(server.dropped(DropReason::SlowReader) > 0);
+    let mut silent = server.connect(connect(version, "silent")).await;
+    silent.subscribe("b", QOS1).await;
+    for number in 1..=1_000 {
+        publisher.publish(publish("b", "x").qos(QOS1).id(number)).await;
+    }
+    assert_eq!(server.dropped(DropReason::QueueMessages), 200);
+}
+
+versions!(while_memory_is_short_publishers_wait_for_whatever_waits: V3_1_1, V5);
+// [MQTT-4.3.1-1] [MQTT-4.6.0-6] From 90 % of it on, long before the reader's own bound.
+async fn while_memory_is_short_publishers_wait_for_whatever_waits(version: Version) {
+    let server = Server::with(|config| {
+        config.limits.publisher_slow_max = LONG;
+        config.limits.memory_bytes_max = Some(8 << 20);
+        config.limits.qos0_lane_bytes_soft = 1 << 30;
+        config.limits.qos0_lane_bytes_hard = 1 << 30;
+        config.sys.interval = None;
+    })
+    .await;
+    let dead = dead_subscriber(&server, version, QOS0).await;
+    let mut publisher = server.connect(connect(version, "p")).await;
+    let writer = publisher.background_writer();
+    for _ in 0..FLOOD {
+        writer.write(publish("a", vec![b'x'; FLOOD_PAYLOAD]));
+    }
+    eventually("the publisher to wait", || server.metrics().publishers_slowed == 1).await;
+    assert!(!writer.is_empty(), "it is not read");
+    let dropped = [DropReason::SlowReader, DropReason::MemoryBudget];
+    assert_eq!(dropped.map(|reason| server.dropped(reason)), [0, 0]);
+    drop(dead);
+    eventually("the rest to be read", || writer.is_empty()).await;
+    assert_eq!(server.metrics().publishers_slowed_full, 0);
+}
+
 versions!(many_publishers_to_one_reader_have_their_turns: V3_1_1, V5);
 // [MQTT-4.6.0-6] Nobody waits for so long that anything is dropped while the reader reads.
 async fn many_publishers_to_one_reader_have_their_turns(version: Version) {
@@ -304,25 +378,31 @@ async fn a_qos_1_publisher_to_a_qos_0_reader_is_braked_and_read(version: Version
     let dead = dead_subscriber(&server, version, QOS0).await;
     let mut publisher = server.connect(connect(version, "p")).await;
     let mut number = 0;
-    while server.metrics().publishers_braked == 0 {
+    // On a busy machine the first brakes are let go again: what the reader's task had not yet passed to its socket was all that
+    // waited. In the end the socket takes no more.
+    loop {
         number += 1;
-        assert!(usize::from(number) < FLOOD, "the publisher was never braked");
+        assert!(usize::from(number) < FLOOD, "the publisher was never braked for good");
         let payload = vec![b'x'; FLOOD_PAYLOAD];
         publisher.send(publish("a", payload).qos(QOS1).id(number)).await;
-        loop {
+        let answer = loop {
             match publisher.receive_within(SILENCE).await {
-                Some(answer) => {
-                    assert_eq!(answer, puback(number).into_packet());
-                    break;
-                }
-                None if server.metrics().publishers_braked > 0 => break,
-                None => {}
+                None if server.metrics().publishers_braked == 0 => {}
+                answer => break answer,
             }
+        };
+        if let Some(answer) = answer {
+            assert_eq!(answer, puback(number).into_packet());
+            continue;
         }
+        publisher.send(Packet::PingReq).await;
+        match publisher.receive().await {
+            Packet::PingResp => break,
+            answer => assert_eq!(answer, puback(number).into_packet()),
+        }
+        publisher.expect(Packet::PingResp).await;
     }
-    publisher.send(Packet::PingReq).await;
-    publisher.expect(Packet::PingResp).await;
-    assert_eq!((server.metrics().publishers_slowed, server.metrics().publishers_braked), (0, 1));
+    assert_eq!(server.metrics().publishers_slowed, 0);
     drop(dead);
     publisher.expect(puback(number)).await;
     assert_eq!(server.metrics().publishers_braked_full, 0);

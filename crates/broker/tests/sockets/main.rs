@@ -12,6 +12,7 @@ mod aliases;
 mod authentication;
 mod back_pressure;
 mod bans;
+mod braking;
 mod doors;
 mod drops;
 mod durability;
