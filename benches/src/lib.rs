@@ -5,5 +5,6 @@
 pub mod exchanges;
 pub mod packets;
 pub mod queues;
+pub mod stream;
 pub mod subscriptions;
 pub mod wire;

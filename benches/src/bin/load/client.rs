@@ -1,8 +1,9 @@
 //! One client's connection: what it has to write, and what it has read of a packet that is not complete.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::Shutdown;
 
+use dunlin_benches::stream::read_behind;
 use dunlin_benches::wire::DISCONNECT;
 use mio::net::TcpStream;
 
@@ -102,27 +103,9 @@ impl Client {
     /// Reads once behind what is carried over, into a buffer that has room for it. The bytes that are there then, and
     /// whether there may be more to read.
     pub(crate) fn read<'b>(&mut self, buffer: &'b mut [u8]) -> (&'b [u8], bool) {
-        let carried = self.carry.len();
-        if let Some(head) = buffer.get_mut(..carried) {
-            head.copy_from_slice(&self.carry);
-        }
-        self.carry.clear();
-        let room = buffer.get_mut(carried..).unwrap_or_default();
-        let whole = room.len();
-        let (count, more) = match self.stream.read(room) {
-            Ok(0) => {
-                self.closed = true;
-                (0, false)
-            }
-            // A stream that had less than was asked for is empty.
-            Ok(count) => (count, count == whole),
-            Err(error) if error.kind() == ErrorKind::Interrupted => (0, true),
-            Err(error) => {
-                self.closed |= error.kind() != ErrorKind::WouldBlock;
-                (0, false)
-            }
-        };
-        (buffer.get(..carried + count).unwrap_or_default(), more)
+        let taken = read_behind(&mut self.stream, &mut self.carry, buffer);
+        self.closed |= taken.closed;
+        (taken.bytes, taken.more)
     }
 }
 

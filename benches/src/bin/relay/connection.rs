@@ -1,7 +1,8 @@
 //! One client's socket, with what it has not taken yet.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 
+use dunlin_benches::stream::read_behind;
 use dunlin_benches::wire::Version;
 use mio::net::TcpStream;
 
@@ -79,25 +80,8 @@ impl Connection {
 
     /// Reads once behind what is carried over. The bytes that are there then, and whether there may be more to read.
     pub(crate) fn read<'b>(&mut self, buffer: &'b mut [u8]) -> (&'b [u8], bool) {
-        let carried = self.carry.len();
-        if let Some(head) = buffer.get_mut(..carried) {
-            head.copy_from_slice(&self.carry);
-        }
-        self.carry.clear();
-        let room = buffer.get_mut(carried..).unwrap_or_default();
-        let whole = room.len();
-        let (count, more) = match self.stream.read(room) {
-            Ok(0) => {
-                self.closed = true;
-                (0, false)
-            }
-            Ok(count) => (count, count == whole),
-            Err(error) => {
-                let again = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted);
-                self.closed |= !again;
-                (0, error.kind() == ErrorKind::Interrupted)
-            }
-        };
-        (buffer.get(..carried + count).unwrap_or_default(), more)
+        let taken = read_behind(&mut self.stream, &mut self.carry, buffer);
+        self.closed |= taken.closed;
+        (taken.bytes, taken.more)
     }
 }
