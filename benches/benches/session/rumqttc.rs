@@ -1,155 +1,127 @@
 //! `rumqttc`: `MqttState`, a client's side. Messages go through it as they go through a server's.
+//!
+//! It has the same names twice, for 3.1.1 and for 5.0, with nothing in common.
 
-use std::hint::black_box;
+pub(crate) use v3::Peer as V3;
+pub(crate) use v5::Peer as V5;
 
-use bytes::{Bytes, BytesMut};
-use dunlin_benches::exchanges::{Client, PAYLOAD, TOPIC};
-use dunlin_codec::Qos;
-use rumqttc::mqttbytes::{QoS, v4};
-use rumqttc::v5::mqttbytes::{QoS as QoS5, v5};
+/// The adapter for whatever `MqttState`, `Event`, `Request`, `Packet`, `Publish` and `QoS` are where this stands.
+macro_rules! peer {
+    () => {
+        pub(crate) struct Peer {
+            state: MqttState,
+            /// What was read, which the library consumes.
+            read: BytesMut,
+            written: BytesMut,
+        }
 
-use crate::Machine;
+        impl Peer {
+            /// Events are taken out as its event loop does.
+            fn events(&mut self) -> usize {
+                let mut bytes = 0;
+                while let Some(event) = self.state.events.pop_front() {
+                    if let Event::Incoming(Packet::Publish(publish)) = &event {
+                        bytes += publish.topic.len() + publish.payload.len();
+                    }
+                    black_box(&event);
+                }
+                bytes
+            }
+
+            fn write(&mut self, packet: Option<Packet>) {
+                if let Some(packet) = packet {
+                    packet.write(&mut self.written, PACKET_SIZE_MAX).expect("valid");
+                }
+            }
+
+            fn hand_out(&mut self, written: &mut Vec<u8>) {
+                written.extend_from_slice(&self.written);
+                self.written.clear();
+            }
+        }
+
+        impl Machine for Peer {
+            const NAME: &'static str = "rumqttc";
+
+            fn open(_: Client) -> Self {
+                let state = MqttState::new(IN_FLIGHT_MAX, false);
+                Self { state, read: BytesMut::new(), written: BytesMut::new() }
+            }
+
+            fn receive(&mut self, read: &[u8], written: &mut Vec<u8>) -> usize {
+                self.read.extend_from_slice(read);
+                let mut bytes = 0;
+                while !self.read.is_empty() {
+                    let packet = Packet::read(&mut self.read, PACKET_SIZE_MAX).expect("valid");
+                    let answer = self.state.handle_incoming_packet(packet).expect("allowed");
+                    self.write(answer);
+                    bytes += self.events();
+                }
+                self.hand_out(written);
+                bytes
+            }
+
+            fn publish(&mut self, qos: Qos, count: usize, written: &mut Vec<u8>) {
+                let qos = match qos {
+                    Qos::AtMostOnce => QoS::AtMostOnce,
+                    Qos::AtLeastOnce => QoS::AtLeastOnce,
+                    Qos::ExactlyOnce => QoS::ExactlyOnce,
+                };
+                for _ in 0..count {
+                    let request = Request::Publish(publish(qos, Bytes::from_static(&PAYLOAD)));
+                    let packet = self.state.handle_outgoing_packet(request).expect("allowed");
+                    self.write(packet);
+                    self.events();
+                }
+                self.hand_out(written);
+            }
+        }
+    };
+}
 
 /// More than any window.
 const IN_FLIGHT_MAX: u16 = 1000;
-const PACKET_SIZE_MAX: usize = 256 << 20;
 
-pub(crate) struct V3 {
-    state: rumqttc::MqttState,
-    /// What was read, which the library consumes.
-    read: BytesMut,
-    written: BytesMut,
-}
+mod v3 {
+    use std::hint::black_box;
 
-impl V3 {
-    /// Events are taken out as its event loop does.
-    fn events(&mut self) -> usize {
-        let mut bytes = 0;
-        while let Some(event) = self.state.events.pop_front() {
-            if let rumqttc::Event::Incoming(v4::Packet::Publish(publish)) = &event {
-                bytes += publish.topic.len() + publish.payload.len();
-            }
-            black_box(&event);
-        }
-        bytes
-    }
+    use bytes::{Bytes, BytesMut};
+    use dunlin_benches::exchanges::{Client, PAYLOAD, TOPIC};
+    use dunlin_codec::Qos;
+    use rumqttc::mqttbytes::QoS;
+    use rumqttc::mqttbytes::v4::{Packet, Publish};
+    use rumqttc::{Event, MqttState, Request};
 
-    fn write(&mut self, packet: Option<v4::Packet>) {
-        if let Some(packet) = packet {
-            packet.write(&mut self.written, PACKET_SIZE_MAX).expect("valid");
-        }
-    }
+    use super::IN_FLIGHT_MAX;
+    use crate::Machine;
 
-    fn hand_out(&mut self, written: &mut Vec<u8>) {
-        written.extend_from_slice(&self.written);
-        self.written.clear();
+    const PACKET_SIZE_MAX: usize = 256 << 20;
+
+    peer!();
+
+    fn publish(qos: QoS, payload: Bytes) -> Publish {
+        Publish::from_bytes(TOPIC, qos, payload)
     }
 }
 
-impl Machine for V3 {
-    const NAME: &'static str = "rumqttc";
+mod v5 {
+    use std::hint::black_box;
 
-    fn open(_: Client) -> Self {
-        let state = rumqttc::MqttState::new(IN_FLIGHT_MAX, false);
-        Self { state, read: BytesMut::new(), written: BytesMut::new() }
-    }
+    use bytes::{Bytes, BytesMut};
+    use dunlin_benches::exchanges::{Client, PAYLOAD, TOPIC};
+    use dunlin_codec::Qos;
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
+    use rumqttc::v5::{Event, MqttState, Request};
 
-    fn receive(&mut self, read: &[u8], written: &mut Vec<u8>) -> usize {
-        self.read.extend_from_slice(read);
-        let mut bytes = 0;
-        while !self.read.is_empty() {
-            let packet = v4::Packet::read(&mut self.read, PACKET_SIZE_MAX).expect("valid");
-            let answer = self.state.handle_incoming_packet(packet).expect("allowed");
-            self.write(answer);
-            bytes += self.events();
-        }
-        self.hand_out(written);
-        bytes
-    }
+    use super::IN_FLIGHT_MAX;
+    use crate::Machine;
 
-    fn publish(&mut self, qos: Qos, count: usize, written: &mut Vec<u8>) {
-        let qos = match qos {
-            Qos::AtMostOnce => QoS::AtMostOnce,
-            Qos::AtLeastOnce => QoS::AtLeastOnce,
-            Qos::ExactlyOnce => QoS::ExactlyOnce,
-        };
-        for _ in 0..count {
-            let payload = Bytes::from_static(&PAYLOAD);
-            let publish = v4::Publish::from_bytes(TOPIC, qos, payload);
-            let request = rumqttc::Request::Publish(publish);
-            let packet = self.state.handle_outgoing_packet(request).expect("allowed");
-            self.write(packet);
-            self.events();
-        }
-        self.hand_out(written);
-    }
-}
+    const PACKET_SIZE_MAX: Option<u32> = None;
 
-pub(crate) struct V5 {
-    state: rumqttc::v5::MqttState,
-    read: BytesMut,
-    written: BytesMut,
-}
+    peer!();
 
-impl V5 {
-    fn events(&mut self) -> usize {
-        let mut bytes = 0;
-        while let Some(event) = self.state.events.pop_front() {
-            if let rumqttc::v5::Event::Incoming(v5::Packet::Publish(publish)) = &event {
-                bytes += publish.topic.len() + publish.payload.len();
-            }
-            black_box(&event);
-        }
-        bytes
-    }
-
-    fn write(&mut self, packet: Option<v5::Packet>) {
-        if let Some(packet) = packet {
-            packet.write(&mut self.written, None).expect("valid");
-        }
-    }
-
-    fn hand_out(&mut self, written: &mut Vec<u8>) {
-        written.extend_from_slice(&self.written);
-        self.written.clear();
-    }
-}
-
-impl Machine for V5 {
-    const NAME: &'static str = "rumqttc";
-
-    fn open(_: Client) -> Self {
-        let state = rumqttc::v5::MqttState::new(IN_FLIGHT_MAX, false);
-        Self { state, read: BytesMut::new(), written: BytesMut::new() }
-    }
-
-    fn receive(&mut self, read: &[u8], written: &mut Vec<u8>) -> usize {
-        self.read.extend_from_slice(read);
-        let mut bytes = 0;
-        while !self.read.is_empty() {
-            let packet = v5::Packet::read(&mut self.read, None).expect("valid");
-            let answer = self.state.handle_incoming_packet(packet).expect("allowed");
-            self.write(answer);
-            bytes += self.events();
-        }
-        self.hand_out(written);
-        bytes
-    }
-
-    fn publish(&mut self, qos: Qos, count: usize, written: &mut Vec<u8>) {
-        let qos = match qos {
-            Qos::AtMostOnce => QoS5::AtMostOnce,
-            Qos::AtLeastOnce => QoS5::AtLeastOnce,
-            Qos::ExactlyOnce => QoS5::ExactlyOnce,
-        };
-        for _ in 0..count {
-            let payload = Bytes::from_static(&PAYLOAD);
-            let publish = v5::Publish::new(TOPIC, qos, payload, None);
-            let request = rumqttc::v5::Request::Publish(publish);
-            let packet = self.state.handle_outgoing_packet(request).expect("allowed");
-            self.write(packet);
-            self.events();
-        }
-        self.hand_out(written);
+    fn publish(qos: QoS, payload: Bytes) -> Publish {
+        Publish::new(TOPIC, qos, payload, None)
     }
 }

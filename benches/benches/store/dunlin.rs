@@ -16,12 +16,11 @@ use dunlin_store::{
 
 use crate::{Contents, Retained, Store};
 
-pub(crate) struct Disk(Inner);
-
-pub(crate) struct Memory(Inner);
+pub(crate) type Disk = Dunlin<true>;
+pub(crate) type Memory = Dunlin<false>;
 
 /// A store, and what the broker keeps of it in memory.
-struct Inner {
+pub(crate) struct Dunlin<const ON_DISK: bool> {
     committer: Committer<Changes>,
     reader: Box<dyn Reader>,
     queues: Vec<Queue>,
@@ -120,29 +119,7 @@ fn message(topic: TopicName, number: u64) -> Arc<Message> {
     Arc::new(Message { topic, payload, qos: Qos::AtLeastOnce, retain: false, properties: None })
 }
 
-impl Inner {
-    fn new(mut store: Box<dyn dunlin_store::Store>) -> Self {
-        let mut found = Found::default();
-        store.recover(&mut found).expect("sound");
-        let reader = store.reader();
-        let next = found.next.unwrap_or(MessageId::FIRST);
-        let options = CommitterOptions::default();
-        let committer = Committer::start(store, next, options, |_| {}).expect("a thread");
-        let mut inner = Self {
-            committer,
-            reader,
-            queues: found.queues,
-            next,
-            next_retained: found.next_retained.max(1),
-            retained: found.retained,
-            topic: TopicName::copy_from(TOPIC).expect("valid"),
-        };
-        if inner.queues.is_empty() {
-            inner.begin();
-        }
-        inner
-    }
-
+impl<const ON_DISK: bool> Dunlin<ON_DISK> {
     fn begin(&mut self) {
         let opened = |index| Change::SessionOpened {
             session: session(index),
@@ -161,6 +138,50 @@ impl Inner {
         let changes = Changes { publications, others, durability };
         self.committer.submit(changes).expect("there is room");
         self.committer.flush();
+    }
+
+    fn read(&mut self, ids: &[MessageId]) -> Vec<u64> {
+        let mut numbers = Vec::with_capacity(ids.len());
+        self.reader
+            .read(ids, &mut |_, publication| {
+                let publication = publication.expect("it is not acknowledged");
+                numbers.push(number_in(&publication.message.payload).expect("whole"));
+            })
+            .expect("the store can be read");
+        numbers
+    }
+}
+
+impl<const ON_DISK: bool> Store for Dunlin<ON_DISK> {
+    const NAME: &'static str = "dunlin";
+    const IS_DURABLE: bool = ON_DISK;
+
+    fn open(folder: &Path) -> Self {
+        let mut store: Box<dyn dunlin_store::Store> = if ON_DISK {
+            let options = DiskOptions::default();
+            Box::new(DiskStore::open(folder, options).expect("it can be opened"))
+        } else {
+            Box::new(MemoryStore::new())
+        };
+        let mut found = Found::default();
+        store.recover(&mut found).expect("sound");
+        let reader = store.reader();
+        let next = found.next.unwrap_or(MessageId::FIRST);
+        let options = CommitterOptions::default();
+        let committer = Committer::start(store, next, options, |_| {}).expect("a thread");
+        let mut opened = Self {
+            committer,
+            reader,
+            queues: found.queues,
+            next,
+            next_retained: found.next_retained.max(1),
+            retained: found.retained,
+            topic: TopicName::copy_from(TOPIC).expect("valid"),
+        };
+        if opened.queues.is_empty() {
+            opened.begin();
+        }
+        opened
     }
 
     fn enqueue(&mut self, numbers: &[u64], sessions: u32) {
@@ -190,17 +211,6 @@ impl Inner {
         self.commit(publications, Vec::new(), Durability::Fsync);
     }
 
-    fn read(&mut self, ids: &[MessageId]) -> Vec<u64> {
-        let mut numbers = Vec::with_capacity(ids.len());
-        self.reader
-            .read(ids, &mut |_, publication| {
-                let publication = publication.expect("it is not acknowledged");
-                numbers.push(number_in(&publication.message.payload).expect("whole"));
-            })
-            .expect("the store can be read");
-        numbers
-    }
-
     fn take(&mut self, of: u32) -> Vec<u64> {
         let queue = self.queues.get_mut(of as usize).expect("there is such a session");
         let count = queue.messages.len().min(GROUP);
@@ -221,8 +231,8 @@ impl Inner {
 
     fn retain(&mut self, messages: &[(String, u64)]) {
         let mut changes = Vec::with_capacity(messages.len());
-        for (topic, number) in messages {
-            let topic = TopicName::copy_from(topic).expect("valid");
+        for (name, number) in messages {
+            let topic = TopicName::copy_from(name).expect("valid");
             changes.push(Change::Retained {
                 namespace: NamespaceNo::DEFAULT,
                 topic: topic.clone(),
@@ -232,6 +242,9 @@ impl Inner {
                 expires_at: None,
             });
             self.next_retained += 1;
+            if !ON_DISK {
+                self.retained.insert(name.clone(), *number);
+            }
         }
         self.commit(Vec::new(), changes, Durability::Fsync);
         self.next = self.next.next();
@@ -242,72 +255,14 @@ impl Inner {
         let ids = |queue: Queue| queue.messages.into_iter().collect::<Vec<_>>();
         queues.into_iter().map(|queue| self.read(&ids(queue))).collect()
     }
+
+    fn retained(&mut self) -> Retained {
+        std::mem::take(&mut self.retained)
+    }
 }
 
-impl Drop for Inner {
+impl<const ON_DISK: bool> Drop for Dunlin<ON_DISK> {
     fn drop(&mut self) {
         self.committer.shutdown().expect("it can be closed");
-    }
-}
-
-impl Store for Disk {
-    const NAME: &'static str = "dunlin";
-    const IS_DURABLE: bool = true;
-
-    fn open(folder: &Path) -> Self {
-        let store = DiskStore::open(folder, DiskOptions::default()).expect("it can be opened");
-        Self(Inner::new(Box::new(store)))
-    }
-
-    fn enqueue(&mut self, numbers: &[u64], sessions: u32) {
-        self.0.enqueue(numbers, sessions);
-    }
-
-    fn take(&mut self, session: u32) -> Vec<u64> {
-        self.0.take(session)
-    }
-
-    fn retain(&mut self, messages: &[(String, u64)]) {
-        self.0.retain(messages);
-    }
-
-    fn contents(&mut self) -> Contents {
-        self.0.contents()
-    }
-
-    fn retained(&mut self) -> Retained {
-        std::mem::take(&mut self.0.retained)
-    }
-}
-
-impl Store for Memory {
-    const NAME: &'static str = "dunlin";
-    const IS_DURABLE: bool = false;
-
-    fn open(_: &Path) -> Self {
-        Self(Inner::new(Box::new(MemoryStore::new())))
-    }
-
-    fn enqueue(&mut self, numbers: &[u64], sessions: u32) {
-        self.0.enqueue(numbers, sessions);
-    }
-
-    fn take(&mut self, session: u32) -> Vec<u64> {
-        self.0.take(session)
-    }
-
-    fn retain(&mut self, messages: &[(String, u64)]) {
-        for (topic, number) in messages {
-            self.0.retained.insert(topic.clone(), *number);
-        }
-        self.0.retain(messages);
-    }
-
-    fn contents(&mut self) -> Contents {
-        self.0.contents()
-    }
-
-    fn retained(&mut self) -> Retained {
-        std::mem::take(&mut self.0.retained)
     }
 }

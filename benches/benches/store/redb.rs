@@ -15,18 +15,26 @@ const MESSAGES: TableDefinition<'_, u64, (u32, &[u8])> = TableDefinition::new("m
 const QUEUES: TableDefinition<'_, (u32, u64), u64> = TableDefinition::new("queues");
 const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained");
 
-pub(crate) struct OnDisk(Inner);
+pub(crate) type OnDisk = Redb<true>;
+pub(crate) type InMemory = Redb<false>;
 
-pub(crate) struct InMemory(Inner);
-
-struct Inner {
+pub(crate) struct Redb<const ON_DISK: bool> {
     database: Database,
     next_message: u64,
     next: Vec<u64>,
 }
 
-impl Inner {
-    fn new(database: Database) -> Self {
+impl<const ON_DISK: bool> Store for Redb<ON_DISK> {
+    const NAME: &'static str = "redb";
+    const IS_DURABLE: bool = ON_DISK;
+
+    fn open(folder: &Path) -> Self {
+        let database = if ON_DISK {
+            Database::create(folder.join("tables.redb")).expect("a file")
+        } else {
+            let builder = Database::builder();
+            builder.create_with_backend(InMemoryBackend::new()).expect("memory")
+        };
         let begin = database.begin_write().expect("nobody else writes");
         let next_message = {
             let messages = begin.open_table(MESSAGES).expect("a table");
@@ -106,7 +114,7 @@ impl Inner {
         write.commit().expect("durable");
     }
 
-    fn contents(&self) -> Contents {
+    fn contents(&mut self) -> Contents {
         let read = self.database.begin_read().expect("readable");
         let messages = read.open_table(MESSAGES).expect("a table");
         let queues = read.open_table(QUEUES).expect("a table");
@@ -119,7 +127,7 @@ impl Inner {
         contents
     }
 
-    fn retained(&self) -> Retained {
+    fn retained(&mut self) -> Retained {
         let read = self.database.begin_read().expect("readable");
         let retained = read.open_table(RETAINED).expect("a table");
         let entries = retained.iter().expect("readable").map(|entry| entry.expect("readable"));
@@ -132,63 +140,4 @@ impl Inner {
 fn number(body: &[u8]) -> u64 {
     let payload = body.strip_prefix(TOPIC.as_bytes()).expect("the topic");
     number_in(payload).expect("whole")
-}
-
-impl Store for OnDisk {
-    const NAME: &'static str = "redb";
-    const IS_DURABLE: bool = true;
-
-    fn open(folder: &Path) -> Self {
-        Self(Inner::new(Database::create(folder.join("tables.redb")).expect("a file")))
-    }
-
-    fn enqueue(&mut self, numbers: &[u64], sessions: u32) {
-        self.0.enqueue(numbers, sessions);
-    }
-
-    fn take(&mut self, session: u32) -> Vec<u64> {
-        self.0.take(session)
-    }
-
-    fn retain(&mut self, messages: &[(String, u64)]) {
-        self.0.retain(messages);
-    }
-
-    fn contents(&mut self) -> Contents {
-        self.0.contents()
-    }
-
-    fn retained(&mut self) -> Retained {
-        self.0.retained()
-    }
-}
-
-impl Store for InMemory {
-    const NAME: &'static str = "redb";
-    const IS_DURABLE: bool = false;
-
-    fn open(_: &Path) -> Self {
-        let database = Database::builder().create_with_backend(InMemoryBackend::new());
-        Self(Inner::new(database.expect("memory")))
-    }
-
-    fn enqueue(&mut self, numbers: &[u64], sessions: u32) {
-        self.0.enqueue(numbers, sessions);
-    }
-
-    fn take(&mut self, session: u32) -> Vec<u64> {
-        self.0.take(session)
-    }
-
-    fn retain(&mut self, messages: &[(String, u64)]) {
-        self.0.retain(messages);
-    }
-
-    fn contents(&mut self) -> Contents {
-        self.0.contents()
-    }
-
-    fn retained(&mut self) -> Retained {
-        self.0.retained()
-    }
 }

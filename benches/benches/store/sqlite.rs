@@ -14,18 +14,51 @@ CREATE TABLE IF NOT EXISTS queue(session INTEGER NOT NULL, seq INTEGER NOT NULL,
 CREATE TABLE IF NOT EXISTS retained(topic TEXT PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
 ";
 
-pub(crate) struct OnDisk(Inner);
+pub(crate) type OnDisk = Sqlite<true>;
+pub(crate) type InMemory = Sqlite<false>;
 
-pub(crate) struct InMemory(Inner);
-
-struct Inner {
+pub(crate) struct Sqlite<const ON_DISK: bool> {
     connection: Connection,
     /// The next place in each queue.
     next: Vec<u64>,
 }
 
-impl Inner {
-    fn new(connection: Connection) -> Self {
+impl<const ON_DISK: bool> Sqlite<ON_DISK> {
+    /// Whether commits are waited for; a file's only.
+    fn synchronous(&self, level: &str) {
+        if ON_DISK {
+            self.connection
+                .pragma_update(None, "synchronous", level)
+                .expect("between transactions");
+        }
+    }
+
+    fn read(&self, session: u32, limit: usize) -> Vec<(u64, u64)> {
+        let sql = "SELECT seq, topic, payload FROM queue WHERE session = ?1 ORDER BY seq LIMIT ?2";
+        let mut select = self.connection.prepare_cached(sql).expect("valid");
+        let rows = select.query_map(params![session, limit], |row| {
+            let topic: String = row.get(1)?;
+            assert_eq!(topic, TOPIC);
+            let payload: Vec<u8> = row.get(2)?;
+            Ok((row.get(0)?, number_in(&payload).expect("whole")))
+        });
+        rows.expect("readable").map(|row| row.expect("readable")).collect()
+    }
+}
+
+impl<const ON_DISK: bool> Store for Sqlite<ON_DISK> {
+    const NAME: &'static str = "rusqlite";
+    const IS_DURABLE: bool = ON_DISK;
+
+    fn open(folder: &Path) -> Self {
+        let connection = if ON_DISK {
+            let connection = Connection::open(folder.join("rows.sqlite3")).expect("a file");
+            connection.pragma_update(None, "journal_mode", "WAL").expect("a file may have one");
+            connection.pragma_update(None, "cache_size", -65_536).expect("a number");
+            connection
+        } else {
+            Connection::open_in_memory().expect("memory")
+        };
         connection.execute_batch(TABLES).expect("tables");
         let next = (0..SESSIONS)
             .map(|session| {
@@ -33,11 +66,9 @@ impl Inner {
                 connection.query_row(sql, [session], |row| row.get(0)).expect("readable")
             })
             .collect();
-        Self { connection, next }
-    }
-
-    fn synchronous(&self, level: &str) {
-        self.connection.pragma_update(None, "synchronous", level).expect("between transactions");
+        let store = Self { connection, next };
+        store.synchronous("FULL");
+        store
     }
 
     fn enqueue(&mut self, numbers: &[u64], sessions: u32) {
@@ -56,24 +87,14 @@ impl Inner {
         transaction.commit().expect("durable");
     }
 
-    fn read(&self, session: u32, limit: usize) -> Vec<(u64, u64)> {
-        let sql = "SELECT seq, topic, payload FROM queue WHERE session = ?1 ORDER BY seq LIMIT ?2";
-        let mut select = self.connection.prepare_cached(sql).expect("valid");
-        let rows = select.query_map(params![session, limit], |row| {
-            let topic: String = row.get(1)?;
-            assert_eq!(topic, TOPIC);
-            let payload: Vec<u8> = row.get(2)?;
-            Ok((row.get(0)?, number_in(&payload).expect("whole")))
-        });
-        rows.expect("readable").map(|row| row.expect("readable")).collect()
-    }
-
     fn take(&mut self, session: u32) -> Vec<u64> {
         let rows = self.read(session, GROUP);
         if let Some((last, _)) = rows.last() {
+            self.synchronous("NORMAL");
             let sql = "DELETE FROM queue WHERE session = ?1 AND seq <= ?2";
             let mut delete = self.connection.prepare_cached(sql).expect("valid");
             delete.execute(params![session, last]).expect("written");
+            self.synchronous("FULL");
         }
         rows.into_iter().map(|(_, number)| number).collect()
     }
@@ -90,7 +111,7 @@ impl Inner {
         transaction.commit().expect("durable");
     }
 
-    fn contents(&self) -> Contents {
+    fn contents(&mut self) -> Contents {
         let numbers = |session| {
             let rows = self.read(session, 1_000_000);
             rows.into_iter().map(|(_, number)| number).collect()
@@ -98,7 +119,7 @@ impl Inner {
         (0..SESSIONS).map(numbers).collect()
     }
 
-    fn retained(&self) -> Retained {
+    fn retained(&mut self) -> Retained {
         let mut select =
             self.connection.prepare("SELECT topic, payload FROM retained").expect("valid");
         let rows = select.query_map([], |row| {
@@ -106,71 +127,5 @@ impl Inner {
             Ok((row.get(0)?, number_in(&payload).expect("whole")))
         });
         rows.expect("readable").map(|row| row.expect("readable")).collect()
-    }
-}
-
-impl Store for OnDisk {
-    const NAME: &'static str = "rusqlite";
-    const IS_DURABLE: bool = true;
-
-    fn open(folder: &Path) -> Self {
-        let connection = Connection::open(folder.join("rows.sqlite3")).expect("a file");
-        connection.pragma_update(None, "journal_mode", "WAL").expect("a file may have one");
-        connection.pragma_update(None, "cache_size", -65_536).expect("a number");
-        let inner = Inner::new(connection);
-        inner.synchronous("FULL");
-        Self(inner)
-    }
-
-    fn enqueue(&mut self, numbers: &[u64], sessions: u32) {
-        self.0.enqueue(numbers, sessions);
-    }
-
-    fn take(&mut self, session: u32) -> Vec<u64> {
-        self.0.synchronous("NORMAL");
-        let numbers = self.0.take(session);
-        self.0.synchronous("FULL");
-        numbers
-    }
-
-    fn retain(&mut self, messages: &[(String, u64)]) {
-        self.0.retain(messages);
-    }
-
-    fn contents(&mut self) -> Contents {
-        self.0.contents()
-    }
-
-    fn retained(&mut self) -> Retained {
-        self.0.retained()
-    }
-}
-
-impl Store for InMemory {
-    const NAME: &'static str = "rusqlite";
-    const IS_DURABLE: bool = false;
-
-    fn open(_: &Path) -> Self {
-        Self(Inner::new(Connection::open_in_memory().expect("memory")))
-    }
-
-    fn enqueue(&mut self, numbers: &[u64], sessions: u32) {
-        self.0.enqueue(numbers, sessions);
-    }
-
-    fn take(&mut self, session: u32) -> Vec<u64> {
-        self.0.take(session)
-    }
-
-    fn retain(&mut self, messages: &[(String, u64)]) {
-        self.0.retain(messages);
-    }
-
-    fn contents(&mut self) -> Contents {
-        self.0.contents()
-    }
-
-    fn retained(&mut self) -> Retained {
-        self.0.retained()
     }
 }
