@@ -95,6 +95,22 @@ impl Chain {
         self.steps.is_empty()
     }
 
+    /// Judges one step of a client where no authenticator has to be waited for; none where there is one.
+    pub(crate) fn judge_at_once(
+        &self,
+        counters: &Counters,
+        allow_anonymous: bool,
+        request: &AuthRequest,
+    ) -> Option<Decision> {
+        if !self.is_empty() {
+            return None;
+        }
+        Some(self.not_admitted(counters, request).unwrap_or_else(|| {
+            let decision = without_answer(false, allow_anonymous, request);
+            self.decided(counters, "", decision, request)
+        }))
+    }
+
     /// Judges one step of a client. No answer in `deadline` is a refusal, and so is a panic.
     pub(crate) async fn judge(
         &self,
@@ -103,15 +119,8 @@ impl Chain {
         allow_anonymous: bool,
         request: AuthRequest,
     ) -> Decision {
-        // What an exchange has begun with was admitted, and who is connected already too.
-        if request.state.is_none() && !request.reauthentication {
-            for guard in &self.guards {
-                let admitted = guarded(|| guard.admit(&request));
-                if let Err(reason) = admitted.unwrap_or(Err(ReasonCode::UnspecifiedError)) {
-                    add(&counters.logins_not_admitted, 1);
-                    return Decision::Refuse(reason);
-                }
-            }
+        if let Some(refused) = self.not_admitted(counters, &request) {
+            return refused;
         }
         match tokio::time::timeout(deadline, self.ask(counters, allow_anonymous, request)).await {
             Ok(decision) => decision,
@@ -120,6 +129,21 @@ impl Chain {
                 Decision::Refuse(ReasonCode::ServerBusy)
             }
         }
+    }
+
+    /// What a guard says that does not let the client be judged.
+    fn not_admitted(&self, counters: &Counters, request: &AuthRequest) -> Option<Decision> {
+        // What an exchange has begun with was admitted, and who is connected already too.
+        if request.state.is_some() || request.reauthentication {
+            return None;
+        }
+        let asked = |guard: &Arc<dyn LoginGuard>| guarded(|| guard.admit(request));
+        let refused = self
+            .guards
+            .iter()
+            .find_map(|guard| asked(guard).unwrap_or(Err(ReasonCode::UnspecifiedError)).err())?;
+        add(&counters.logins_not_admitted, 1);
+        Some(Decision::Refuse(refused))
     }
 
     /// Asks each authenticator in turn.
@@ -193,4 +217,87 @@ fn without_answer(asked: bool, allow_anonymous: bool, request: &AuthRequest) -> 
         return Decision::Refuse(ReasonCode::BadUserNameOrPassword);
     }
     Decision::Refuse(ReasonCode::NotAuthorized)
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_codec::Version;
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Lets nobody called `not-me` in, and notes who was judged and how.
+    #[derive(Default)]
+    struct Guard(Mutex<Vec<(String, bool)>>);
+
+    impl LoginGuard for Guard {
+        fn admit(&self, request: &AuthRequest) -> Result<(), ReasonCode> {
+            if request.client_id == "not-me" { Err(ReasonCode::ServerBusy) } else { Ok(()) }
+        }
+
+        fn judged(&self, login: &Login<'_>) {
+            self.0.lock().push((login.request.client_id.clone(), login.outcome.is_ok()));
+        }
+    }
+
+    fn request(client_id: &str, user_name: Option<&str>, method: Option<&str>) -> AuthRequest {
+        AuthRequest {
+            client_id: client_id.to_owned(),
+            version: Version::V5,
+            address: None,
+            peer: dunlin_transport::Peer::default(),
+            listener: "l".to_owned(),
+            user_name: user_name.map(str::to_owned),
+            password: None,
+            method: method.map(str::to_owned),
+            data: None,
+            reauthentication: false,
+            state: None,
+        }
+    }
+
+    /// What would be waited for without anybody to wait for comes to the same as what is said at once.
+    #[tokio::test]
+    async fn where_nobody_has_to_be_asked_the_answer_is_there_at_once() {
+        let guard = Arc::new(Guard::default());
+        let chain = Chain { steps: Vec::new(), guards: vec![guard.clone()] };
+        let counters = Counters::up_to(1);
+        let cases = [
+            ("a", None, None, true),
+            ("b", None, None, false),
+            ("c", Some("user"), None, true),
+            ("d", Some("user"), None, false),
+            ("e", None, Some("method"), true),
+            ("not-me", None, None, true),
+        ];
+        let mut said = Vec::new();
+        for (client_id, user_name, method, anonymous) in cases {
+            let asked = || request(client_id, user_name, method);
+            let at_once = chain.judge_at_once(&counters, anonymous, &asked()).expect("at once");
+            let waited = chain.judge(&counters, Duration::from_secs(1), anonymous, asked()).await;
+            assert_eq!(format!("{at_once:?}"), format!("{waited:?}"), "{client_id}");
+            said.push(match at_once {
+                Decision::Accept { .. } => ReasonCode::Success,
+                Decision::Refuse(reason) => reason,
+                Decision::PassOn | Decision::Continue { .. } => panic!("not decided"),
+            });
+        }
+        assert_eq!(
+            said,
+            [
+                ReasonCode::Success,
+                ReasonCode::NotAuthorized,
+                ReasonCode::Success,
+                ReasonCode::BadUserNameOrPassword,
+                ReasonCode::BadAuthenticationMethod,
+                ReasonCode::ServerBusy,
+            ]
+        );
+        let judged = [("a", true), ("b", false), ("c", true), ("d", false), ("e", false)];
+        let judged = judged.map(|(client_id, ok)| (client_id.to_owned(), ok));
+        assert_eq!(
+            *guard.0.lock(),
+            judged.iter().flat_map(|one| [one.clone(), one.clone()]).collect::<Vec<_>>()
+        );
+    }
 }

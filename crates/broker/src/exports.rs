@@ -300,7 +300,9 @@ impl Namespace {
     pub(crate) fn replays(&self, filter: &TopicFilter, entry: SubscriptionEntry) -> Vec<Replay> {
         let imports = self.links.imports.load();
         let imported = imports.iter().filter_map(|it| Replay::of_import(it, filter, entry));
-        std::iter::once(self.retained.replay(filter, entry)).chain(imported).collect()
+        // Most filters have no wildcards and are for a topic that has no retained message.
+        let own = self.retained.may_have(filter).then(|| self.retained.replay(filter, entry));
+        own.into_iter().chain(imported).collect()
     }
 }
 

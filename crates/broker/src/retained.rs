@@ -404,6 +404,17 @@ impl RetainedSet {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether there may be something for a replay to `filter`: a filter without wildcards is looked up. To be called where
+    /// [`RetainedSet::replay`] is.
+    pub(crate) fn may_have(&self, filter: &TopicFilter) -> bool {
+        let index = self.index.read();
+        if filter.has_wildcards() {
+            !index.is_empty()
+        } else {
+            index.get(filter.as_bytes()).is_some()
+        }
+    }
+
     /// The replay of what `filter` matches, for a subscription made now. To be called under the router's write guard.
     // [MQTT-3.3.1-6 @3.1.1] [MQTT-3.8.4-4]
     pub(crate) fn replay(&self, filter: &TopicFilter, entry: SubscriptionEntry) -> Replay {
@@ -550,6 +561,21 @@ mod tests {
             Kept::Stored(number) | Kept::Removed(number) => (message, number),
             Kept::Full | Kept::OverQuota(_) => panic!("there is room"),
         }
+    }
+
+    #[test]
+    fn a_filter_without_wildcards_is_looked_up() {
+        let budget = Budget::new(1 << 20);
+        let totals = Arc::new(Totals::new(10, 1 << 20));
+        let set = RetainedSet::new(NamespaceNo::DEFAULT, totals, budget, Arc::default());
+        let may_have = || {
+            ["r", "s", "+", "#"].map(|filter| set.may_have(&filter.try_into().expect("a filter")))
+        };
+        assert_eq!(may_have(), [false; 4]);
+        apply(&set, "first");
+        assert_eq!(may_have(), [true, false, true, true]);
+        apply(&set, "");
+        assert_eq!(may_have(), [false; 4]);
     }
 
     #[test]

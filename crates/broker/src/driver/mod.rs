@@ -165,7 +165,6 @@ impl Driver {
             text: capabilities.text,
         };
         let machine = Connection::new(capabilities, opening::entropy(), now);
-        let opening = Some(Box::new(Opening::new(&core, &listener.places)));
         let began = core.started.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
         Self {
             core,
@@ -180,7 +179,7 @@ impl Driver {
             mailbox: None,
             client: None,
             busy: None,
-            opening,
+            opening: None,
             pending: None,
             state: State::Open,
             sleep: None,
@@ -214,7 +213,7 @@ impl Driver {
         let Scratch { read, staging, collected } = scratch;
         for _ in 0..READS_MAX {
             if self.state == State::Open {
-                self.poll_opening(staging, now, cx);
+                self.look_after_opening(staging, now);
                 self.poll_pending(staging, now, cx);
                 self.keep_to_the_rules(staging, now);
                 self.collect(staging, collected, now, cx);
@@ -252,6 +251,7 @@ impl Driver {
             }
             if !more && !self.has_work() {
                 self.forget_if_idle(now);
+                self.wake_at_closing(cx);
                 return self.poll_timers(now, cx);
             }
         }

@@ -24,40 +24,40 @@ use crate::fanout::Staging;
 use crate::hooks::{Client, Guarded};
 use crate::listen::Places;
 use crate::metrics::add;
-use crate::namespace::{DEFAULT, Namespace, TenantError};
+use crate::namespace::{Namespace, TenantError};
 use crate::policy::{AuthRequest, BoxFuture, Decision, Identity};
 use crate::quotas::{Held, NotAdmitted, Who};
 use crate::share::Group;
 use crate::tenants::Comer;
 
-use super::Driver;
 use super::delivering::wire_of;
 use super::quota::refusal;
 use super::requests::Judged;
+use super::{Driver, State};
 
 /// Connections that the system is asked for randomness at once.
 const DRAWN_MAX: usize = 16;
 
-/// What a connection has until it is open.
+/// What a connection may have until it is open.
+#[derive(Default)]
 pub(super) struct Opening {
-    /// Tells a connection that has no mailbox yet that the broker shuts down, or that its listener goes.
-    closing: BoxFuture<'static, EndReason>,
+    /// Wakes a connection that sleeps and has no mailbox yet when the broker shuts down, or its listener goes. Most clients
+    /// have sent CONNECT when they are accepted, and their connections never sleep without a mailbox.
+    closing: Option<BoxFuture<'static, ()>>,
     /// What an authenticator wants back with the client's next AUTH, and the chain that it is of.
     exchange: Option<(Arc<Chain>, Box<dyn Any + Send>)>,
 }
 
-impl Opening {
-    pub(super) fn new(core: &Core, places: &Places) -> Self {
-        let closed = core.closed();
-        let mut removal = places.removal();
-        let closing = Box::pin(async move {
-            tokio::select! {
-                () = closed => EndReason::ShuttingDown,
-                _ = removal.wait_for(|removed| *removed) => EndReason::ListenerRemoved,
-            }
-        });
-        Self { closing, exchange: None }
-    }
+/// Resolves when the broker shuts down or the listener of these places goes.
+fn closing(core: &Core, places: &Places) -> BoxFuture<'static, ()> {
+    let closed = core.closed();
+    let mut removal = places.removal();
+    Box::pin(async move {
+        tokio::select! {
+            () = closed => {}
+            _ = removal.wait_for(|removed| *removed) => {}
+        }
+    })
 }
 
 /// An answer that a connection waits for. Nothing more is read from the client before it is there.
@@ -89,17 +89,30 @@ impl Pending {
 
 impl Driver {
     /// While there is no mailbox to tell it, a connection has to see itself that the broker shuts down or its listener goes.
-    pub(super) fn poll_opening(
-        &mut self,
-        staging: &mut Staging,
-        now: Instant,
-        cx: &mut Context<'_>,
-    ) {
-        let no_mailbox = self.mailbox.is_none();
-        let Some(opening) = self.opening.as_mut().filter(|_| no_mailbox) else { return };
-        if let Poll::Ready(reason) = opening.closing.as_mut().poll(cx) {
-            self.opening = None;
-            self.evict(reason, staging, now);
+    #[inline]
+    pub(super) fn look_after_opening(&mut self, staging: &mut Staging, now: Instant) {
+        if self.mailbox.is_some() {
+            return;
+        }
+        if self.core.is_closing() {
+            self.evict(EndReason::ShuttingDown, staging, now);
+        } else if self.listener.places.is_removed() {
+            self.evict(EndReason::ListenerRemoved, staging, now);
+        }
+    }
+
+    /// Before it sleeps without a mailbox, a connection sees to it that it is woken for that.
+    #[inline]
+    pub(super) fn wake_at_closing(&mut self, cx: &mut Context<'_>) {
+        if self.mailbox.is_some() || self.state != State::Open {
+            return;
+        }
+        let (core, places) = (&self.core, &self.listener.places);
+        let opening = self.opening.get_or_insert_default();
+        let closing = opening.closing.get_or_insert_with(|| closing(core, places));
+        if closing.as_mut().poll(cx).is_ready() {
+            opening.closing = None;
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -137,10 +150,11 @@ impl Driver {
             None => (self.listener.places.chain(), None),
         };
         let (remote, listener) = (&self.remote, self.listener.name());
+        let tenant = &self.core.namespaces.default().name;
         let client = self.client.get_or_insert_with(|| {
             Box::new(Client {
                 client_id: request.client_id.as_str().to_owned(),
-                tenant: Arc::from(DEFAULT),
+                tenant: Arc::clone(tenant),
                 version: request.version,
                 address: remote.address(),
                 peer: remote.peer(),
@@ -173,10 +187,14 @@ impl Driver {
             self.pending = Some(Box::new(Pending::Authenticate(Box::pin(refused))));
             return;
         }
-        let listener = Arc::clone(&self.listener);
+        let allow_anonymous = self.listener.allow_anonymous;
+        if let Some(decision) = chain.judge_at_once(&core.counters, allow_anonymous, &request) {
+            let judged = std::future::ready((chain, decision));
+            self.pending = Some(Box::new(Pending::Authenticate(Box::pin(judged))));
+            return;
+        }
         self.pending = Some(Box::new(Pending::Authenticate(Box::pin(async move {
             let deadline = core.config().limits.hook_deadline;
-            let allow_anonymous = listener.allow_anonymous;
             let decision = chain.judge(&core.counters, deadline, allow_anonymous, request).await;
             (chain, decision)
         }))));
@@ -227,9 +245,7 @@ impl Driver {
             }
             Decision::PassOn => Input::Authenticated(Err(ReasonCode::NotAuthorized)),
             Decision::Continue { data, state } => {
-                let (core, places) = (&self.core, &self.listener.places);
-                self.opening.get_or_insert_with(|| Box::new(Opening::new(core, places))).exchange =
-                    Some((chain, state));
+                self.opening.get_or_insert_default().exchange = Some((chain, state));
                 Input::AuthContinue(data)
             }
         };

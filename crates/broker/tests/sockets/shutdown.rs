@@ -74,3 +74,22 @@ async fn shutdown_does_not_wait_for_who_reads_nothing(version: Version) {
     assert_elapsed(begin, 0, 2_500);
     drop(stuck);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_closes_who_has_not_said_connect() {
+    let server = Server::start().await;
+    let mut silent = server.dial(Version::V5).await;
+    let mut half = server.dial(Version::V5).await;
+    let bytes = half.encoded(connect(Version::V5, "s"));
+    half.send_bytes(&bytes[..bytes.len() - 1]).await;
+    while server.metrics().connections_open < 2 {
+        sleep_ms(5).await;
+    }
+    // They sleep by now.
+    sleep_ms(50).await;
+    let begin = Instant::now();
+    server.shutdown().await;
+    silent.expect_closed().await;
+    half.expect_closed().await;
+    assert_elapsed(begin, 0, 2_500);
+}
