@@ -15,6 +15,7 @@ mod environment;
 mod failure;
 mod file;
 mod import;
+mod log_lines;
 mod lookup_login;
 mod notation;
 mod problem;
@@ -84,8 +85,8 @@ fn dunlin() -> Result<(), Failure> {
             let loaded = load(&arguments)?;
             let Configuration { data_dir, audit, .. } = &loaded.assembled.configuration;
             let log = log_to(&loaded.assembled.configuration)?;
-            command.run(data_dir)?;
-            if let (Some(to), Some(_)) = (command.copies_to(), &audit.file) {
+            let ran = command.run(data_dir);
+            if let (Ok(()), Some(to), Some(_)) = (&ran, command.copies_to(), &audit.file) {
                 // The broker that runs on the folder does not know of it.
                 tracing::info!(
                     target: AUDIT_TARGET, event = "store_backup", from = %data_dir.display(),
@@ -93,7 +94,7 @@ fn dunlin() -> Result<(), Failure> {
                 );
             }
             log.finish();
-            Ok(())
+            ran
         }
         Command::Version => print(concat!("dunlin ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Config if arguments.defaults => print(&file::write(&Configuration::default())),

@@ -23,6 +23,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::audit_file::{AuditFile, Opened};
 use crate::failure::Failure;
+use crate::log_lines::LogLines;
 use crate::problem::{Origin, Problem};
 
 /// What is logged, and how.
@@ -86,6 +87,7 @@ pub(crate) struct LogHandle {
     filter: Switch,
     audit_filter: reload::Handle<Targets, Rest>,
     audit: AuditFile,
+    lines: LogLines,
 }
 
 impl LogHandle {
@@ -112,9 +114,10 @@ impl LogHandle {
         self.audit.lost()
     }
 
-    /// Waits until the security events so far are written.
+    /// Waits until the lines and the security events so far are written.
     pub(crate) fn finish(&self) {
         self.audit.finish();
+        self.lines.finish();
     }
 }
 
@@ -155,7 +158,8 @@ pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<LogHa
         .with_span_list(false);
     let (audit_switch, audit_filter) = reload::Layer::new(audit_filter(apart));
     let (filter, handle) = reload::Layer::new(log_filter(filter, apart));
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = LogLines::start(io::stderr())?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone());
     let layer = match config.format {
         Format::Text => layer.with_ansi(io::stderr().is_terminal()).event_format(Lines).boxed(),
         Format::Json => {
@@ -164,7 +168,7 @@ pub(crate) fn start(config: &LogConfig, audit: &AuditConfig) -> io::Result<LogHa
     };
     let log = tracing_subscriber::registry().with(layer.with_filter(filter));
     let _ = log.with(audit_layer.with_filter(audit_switch)).try_init();
-    Ok(LogHandle { filter: handle, audit_filter, audit: file })
+    Ok(LogHandle { filter: handle, audit_filter, audit: file, lines })
 }
 
 /// `2026-11-20T05:43:00.123456Z  INFO connection_end: connection ended client_id=a reason=keep_alive_timeout`.
