@@ -115,8 +115,8 @@ fn run(stream: &[u8], qos: Qos, version: Version, limits: &DecodeLimits) {
         assert_eq!((frames, largest), (run.frames, run.largest));
         let mut there_and_back = (Vec::new(), Vec::new());
         let other = if version.is_v5() { Version::V3_1_1 } else { Version::V5 };
-        transcode_run(&stream[..run.bytes], version, other, &mut there_and_back.0);
-        transcode_run(&there_and_back.0, other, version, &mut there_and_back.1);
+        transcode_run(&stream[..run.bytes], version, other, qos, &mut there_and_back.0);
+        transcode_run(&there_and_back.0, other, version, qos, &mut there_and_back.1);
         assert!(!bare || there_and_back.1 == stream[..run.bytes]);
     }
 }

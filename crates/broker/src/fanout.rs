@@ -1,17 +1,14 @@
 //! From one message to its receivers: copies are staged per receiver and posted once per batch.
 //!
-//! Consecutive QoS 0 PUBLISHes of one topic are a [`Run`]: where the bytes that came in are the bytes that go out, the
-//! whole run is forwarded as it is, copied for one receiver and shared by many. Everything else becomes a `Message`,
-//! encoded here for QoS 0 receivers without per-connection state and handed over as a `Delivery` to the others.
+//! Consecutive PUBLISHes of one topic go as [runs](runs) where nothing tells them apart: the bytes that came in are the bytes
+//! that go out, copied for one receiver and shared by many. Everything else becomes a `Message`, encoded here for QoS 0 receivers without per-connection state and handed over as a `Delivery` to the others.
+
+mod runs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use dunlin_codec::{
-    DecodeLimits, Hop, Message, Packet, PacketId, Qos, ReasonCode, TextRules, TopicName, Version,
-    decode, encode_publish_head, publish_len, transcode_run,
-};
+use dunlin_codec::{Hop, Message, PacketId, Qos, ReasonCode, Version, publish_len};
 use dunlin_session::{Delivery, Origin, Outputs, SubscriptionIds, Token};
 use dunlin_store::{Change, Durability, SessionNo};
 use hashbrown::HashMap;
@@ -31,28 +28,12 @@ use crate::queue::{Drops, Parcel};
 use crate::router::{Route, RouteTarget};
 use crate::share::{Group, Member};
 
-/// From this many bytes a run for several receivers is one block that they share.
-const SHARE_BYTES_MIN: usize = 1024;
+pub(crate) use runs::{Ready, RunBytes};
+
 /// Staged bytes at which a batch is posted early.
 const STAGED_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes of packets with QoS above 0 from which on they are no run for several receivers.
-const RUN_SHARED_MAX: usize = 512;
-/// Bytes of packets from which on they are none for one either: their payloads are rather written from where they are.
-const RUN_PACKET_MAX: usize = 4 * 1024;
 /// Posts kept for the next batch, with what their lists have grown to.
 const SPARE_MAX: usize = 64;
-
-/// Consecutive QoS 0 PUBLISHes of one topic, as they came.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) frames: u64,
-    /// The largest packet.
-    pub(crate) largest: usize,
-    /// Bytes of all payloads.
-    pub(crate) payload: u64,
-    pub(crate) version: Version,
-}
 
 /// Copies of one batch, by receiver.
 #[derive(Debug, Default)]
@@ -73,7 +54,7 @@ pub(crate) struct Staging {
     /// Where so much waits already that the publisher of the message staged last is to be braked.
     pub(crate) crowded: Option<Crowded>,
     /// Room for the receivers of a run, its groups, their members and its tokens, empty.
-    receivers: Vec<Arc<Mailbox>>,
+    receivers: Vec<runs::Receiver>,
     groups: Vec<Arc<Group>>,
     parts: Vec<(Member, usize)>,
     pub(crate) tokens: Vec<Token>,
@@ -90,16 +71,6 @@ pub(crate) struct Staged {
     /// is to be braked for it. As it was when the batch first came to it.
     straight: bool,
     pub(crate) post: Post,
-}
-
-/// What is known of a run with QoS above 0 that can be staged.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    pub(crate) name: TopicName,
-    /// Bytes that each of its packets may have.
-    pub(crate) size_max: usize,
-    /// Where so much waits that the publisher is to be braked.
-    pub(crate) crowded: Option<Crowded>,
 }
 
 /// Where a message came from, and who waits for what becomes of it.
@@ -173,201 +144,6 @@ impl Staging {
         }
         #[expect(clippy::indexing_slicing, reason = "the index holds positions in `entries` only")]
         &mut self.entries[position]
-    }
-
-    /// Stages a run of QoS 0 PUBLISHes.
-    pub(crate) fn run(&mut self, core: &Arc<Core>, route: &Route, run: Run<'_>, now: Instant) {
-        if self.pressure(core) >= Pressure::DropQos0 {
-            let there = route.exports.iter().map(|there| &there.route);
-            for route in std::iter::once(route).chain(there) {
-                core.drop_run(route, run.frames);
-            }
-            return;
-        }
-        let mut block = Block::new(run, route.targets.len() > 1);
-        let mut messages = None;
-        for target in &route.targets {
-            let Some(mailbox) = target.mailbox.upgrade() else { continue };
-            let wire = mailbox.wire();
-            // In the other layout a packet can be two bytes longer: its property length, and one more of Remaining Length.
-            let fits = run.largest + 2 <= mailbox.packet_size_max() as usize;
-            match wire {
-                Wire::Offline if !core.config().limits.queue_qos0 => {
-                    core.drop_copies(&mailbox, DropReason::Offline, run.frames);
-                }
-                Wire::V3 | Wire::V5 if fits && target.subscription_ids.is_empty() => {
-                    self.bytes += run.bytes.len();
-                    let post = &mut self.entry(mailbox, wire).post;
-                    post.at_most_once = true;
-                    block.append_to(post.lane.encoded(), wire);
-                    post.tally.add(Tally { publishes: run.frames, payload: run.payload });
-                }
-                Wire::Offline | Wire::V3 | Wire::V5 | Wire::Messages => {
-                    let messages = messages.get_or_insert_with(|| run.messages(core, &route.name));
-                    for message in messages.iter() {
-                        self.copy(core, &mailbox, target, message, now);
-                    }
-                }
-            }
-        }
-        for group in &route.groups {
-            self.run_to_group(core, group, route, run, now);
-        }
-        // Mostly under other names, so that no bytes can be forwarded.
-        for there in route.exports.iter().filter(|there| !there.route.is_empty()) {
-            there.crossed(run.frames);
-            for message in messages.get_or_insert_with(|| run.messages(core, &route.name)) {
-                let copies = self.copies(core, &there.route, &there.message(message), now);
-                debug_assert!(copies.is_empty(), "QoS 0 goes through no store");
-            }
-        }
-    }
-
-    /// Looks whether runs of `qos`, above 0, that begin with packets like this one can be staged as they are, because all that
-    /// would be done for each of their messages is to copy it into the queues of connected clients with sessions that are not
-    /// durable, some of them chosen by groups. [`Staging::acknowledged_run`] or [`Staging::no_run`] comes next.
-    pub(crate) fn takes_run(
-        &mut self,
-        core: &Core,
-        route: &Route,
-        largest: usize,
-        qos: Qos,
-    ) -> Option<Ready> {
-        // Payloads of some size are charged to the budget once for all receivers, and need a message for that.
-        let several = route.targets.len() + route.groups.len() > 1;
-        let size_max = if several { RUN_SHARED_MAX } else { RUN_PACKET_MAX };
-        let plain = largest <= size_max
-            && !(route.targets.is_empty() && route.groups.is_empty())
-            && route.exports.is_empty()
-            && !route.groups.iter().any(|group| group.is_durable())
-            && self.pressure(core) < Pressure::SlowPublishers;
-        if !plain {
-            return None;
-        }
-        let mut crowded = None;
-        for group in &route.groups {
-            if group.is_crowded() {
-                crowded = Some(Crowded::Group(Arc::clone(group)));
-            }
-        }
-        for target in &route.targets {
-            let Some(mailbox) = target.mailbox.upgrade() else { continue };
-            let takes = target.qos >= qos
-                && target.subscription_ids.is_empty()
-                && matches!(mailbox.wire(), Wire::V3 | Wire::V5)
-                && !mailbox.is_durable()
-                && size_max + 2 <= mailbox.packet_size_max() as usize;
-            if !takes {
-                self.no_run();
-                return None;
-            }
-            if mailbox.is_crowded() {
-                crowded = Some(Crowded::Client(Arc::clone(&mailbox)));
-            }
-            self.receivers.push(mailbox);
-        }
-        self.groups.extend_from_slice(&route.groups);
-        Some(Ready { name: route.name.clone(), size_max, crowded })
-    }
-
-    /// The run is not staged.
-    pub(crate) fn no_run(&mut self) {
-        self.receivers.clear();
-        self.groups.clear();
-    }
-
-    /// Stages a run for the receivers and groups that were found for it.
-    pub(crate) fn acknowledged_run(&mut self, core: &Arc<Core>, run: &dunlin_session::Run) {
-        let mut groups = std::mem::take(&mut self.groups);
-        for group in groups.drain(..) {
-            self.acknowledged_run_to_group(core, &group, run.clone());
-        }
-        self.groups = groups;
-        let mut other = None;
-        let mut receivers = std::mem::take(&mut self.receivers);
-        for mailbox in receivers.drain(..) {
-            let wire = mailbox.wire();
-            let run = if Wire::of(run.version()) == wire {
-                run.clone()
-            } else {
-                other.get_or_insert_with(|| in_layout_of(wire, run)).clone()
-            };
-            self.bytes += run.size();
-            self.entry(mailbox, wire).post.parcels.push(Parcel::Run(run));
-        }
-        self.receivers = receivers;
-    }
-
-    /// Parts a run among the members of a group. Messages for those who get them in a form of their own, and what no member
-    /// has quota for, go one by one.
-    fn acknowledged_run_to_group(
-        &mut self,
-        core: &Arc<Core>,
-        group: &Arc<Group>,
-        mut rest: dunlin_session::Run,
-    ) {
-        rest.came_by_group(group.session_no.0);
-        let qos = rest.qos();
-        let mut parts = std::mem::take(&mut self.parts);
-        group.part(rest.topic().as_bytes(), qos, rest.len(), &mut parts);
-        for (member, count) in parts.drain(..) {
-            let mut part = rest.split_front(count);
-            let wire = member.mailbox.wire();
-            let plain = matches!(wire, Wire::V3 | Wire::V5)
-                && member.entry.qos >= qos
-                && member.entry.subscription_id.is_none()
-                && part.largest() + 2 <= member.mailbox.packet_size_max();
-            if plain {
-                if Wire::of(part.version()) != wire {
-                    part = in_layout_of(wire, &part);
-                }
-                self.bytes += part.size();
-                self.entry(member.mailbox, wire).post.parcels.push(Parcel::Run(part));
-                continue;
-            }
-            for delivery in part {
-                let delivery = member.adapt(group, delivery);
-                self.delivery(core, Arc::clone(&member.mailbox), delivery);
-            }
-        }
-        self.parts = parts;
-        for delivery in rest {
-            core.offer_group(group, delivery, 0);
-        }
-    }
-
-    fn run_to_group(
-        &mut self,
-        core: &Core,
-        group: &Group,
-        route: &Route,
-        run: Run<'_>,
-        now: Instant,
-    ) {
-        // Near enough for a counter.
-        let average = run.payload / run.frames.max(1);
-        for frame in run.split() {
-            let Some(member) = group.choose(route.name.as_bytes(), Qos::AtMostOnce) else {
-                group.namespace.counters.drop_many(DropReason::Offline, 1);
-                continue;
-            };
-            let wire = member.mailbox.wire();
-            let single =
-                Run { bytes: frame, frames: 1, largest: frame.len(), payload: average, ..run };
-            let plain = member.entry.subscription_id.is_none()
-                && frame.len() + 2 <= member.mailbox.packet_size_max() as usize;
-            if plain && matches!(wire, Wire::V3 | Wire::V5) {
-                let post = &mut self.entry(member.mailbox, wire).post;
-                post.at_most_once = true;
-                Block::new(single, false).append_to(post.lane.encoded(), wire);
-                post.tally.add(Tally { publishes: 1, payload: average });
-            } else {
-                for message in single.messages(core, &route.name) {
-                    let delivery = member.adapt(group, delivery_of(&message, now));
-                    self.delivery(core, Arc::clone(&member.mailbox), delivery);
-                }
-            }
-        }
     }
 
     /// Stages one message for everybody on its route. The place is that of a retained message.
@@ -531,10 +307,7 @@ impl Staging {
         }
         let post = &mut self.entry(mailbox, wire).post;
         post.at_most_once |= delivery.message.qos == Qos::AtMostOnce;
-        post.lane.encoded().with_tail(len, |tail| {
-            encode_publish_head(&delivery.message, &hop, version, tail);
-            tail.extend_from_slice(&delivery.message.payload);
-        });
+        post.lane.encoded().publish(&delivery.message, &hop, version, len);
         let payload = delivery.message.payload.len() as u64;
         post.tally.add(Tally { publishes: 1, payload });
     }
@@ -743,78 +516,4 @@ pub(crate) fn delivery_of(message: &Arc<Message>, now: Instant) -> Delivery {
 pub(crate) fn expires_at(message: &Message, now: Instant) -> Option<Instant> {
     let interval = message.message_expiry_interval()?;
     now.checked_add(Duration::from_secs(interval.into()))
-}
-
-/// A run with QoS above 0 as such a client reads it.
-fn in_layout_of(wire: Wire, run: &dunlin_session::Run) -> dunlin_session::Run {
-    run.transcoded(if wire == Wire::V5 { Version::V5 } else { Version::V3_1_1 })
-}
-
-/// A run in the layouts and forms that receivers need, each made when first asked for.
-struct Block<'a> {
-    run: Run<'a>,
-    several: bool,
-    same: Option<Bytes>,
-    other: Option<Bytes>,
-}
-
-impl<'a> Block<'a> {
-    fn new(run: Run<'a>, several: bool) -> Self {
-        Self {
-            run,
-            several: several && run.bytes.len() >= SHARE_BYTES_MIN,
-            same: None,
-            other: None,
-        }
-    }
-
-    fn append_to(&mut self, lane: &mut crate::chunks::Chunks, wire: Wire) {
-        let run = self.run;
-        if wire == Wire::of(run.version) {
-            if self.several {
-                lane.push_shared(
-                    self.same.get_or_insert_with(|| Bytes::copy_from_slice(run.bytes)),
-                );
-            } else {
-                lane.extend(run.bytes);
-            }
-            return;
-        }
-        let to = if wire == Wire::V5 { Version::V5 } else { Version::V3_1_1 };
-        let other = self.other.get_or_insert_with(|| {
-            let mut bytes = Vec::with_capacity(run.bytes.len() + run.bytes.len() / 16);
-            transcode_run(run.bytes, run.version, to, &mut bytes);
-            Bytes::from(bytes)
-        });
-        lane.push_shared(other);
-    }
-}
-
-impl<'a> Run<'a> {
-    /// Its packets.
-    fn split(self) -> impl Iterator<Item = &'a [u8]> {
-        let mut rest = self.bytes;
-        std::iter::from_fn(move || {
-            let len = dunlin_codec::whole_frame_len(rest)?;
-            let (frame, after) = rest.split_at_checked(len)?;
-            rest = after;
-            Some(frame)
-        })
-    }
-
-    /// Its packets as messages.
-    fn messages(self, core: &Core, name: &TopicName) -> Vec<Arc<Message>> {
-        // The run was checked as a whole against the listener's limits; here only its parts are wanted.
-        let limits = DecodeLimits {
-            packet_size_max: u32::MAX,
-            text: TextRules { allow_control: true, allow_non_characters: true },
-        };
-        let message = |frame: &[u8]| match decode(frame, self.version, &limits) {
-            Ok(Some((Packet::Publish(publish), _))) => {
-                Some(Arc::new(core.own(&publish, name.clone())))
-            }
-            _ => None,
-        };
-        self.split().filter_map(message).collect()
-    }
 }

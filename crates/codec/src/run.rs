@@ -135,15 +135,19 @@ pub fn renumber_run(run: &mut [u8], ids: impl IntoIterator<Item = PacketId>) {
     }
 }
 
-/// Rewrites a run for the other layout, frame by frame: MQTT 5.0 has an empty property set where 3.x has nothing.
+/// Rewrites a run, frame by frame, for the layout of `to` and for `qos`, if that is lower than its own: MQTT 5.0 has an empty
+/// property set where 3.x has nothing, and QoS 0 has no Packet Identifier.
 ///
 /// `run` is what [`publish_run`] found for `from`; what is not of that form ends the rewriting.
-pub fn transcode_run(run: &[u8], from: Version, to: Version, out: &mut Vec<u8>) {
-    if from.is_v5() == to.is_v5() {
+// [MQTT-3.8.4-8] [MQTT-2.2.1-2] [MQTT-3.8.4-6 @3.1.1] [MQTT-2.3.1-5 @3.1.1]
+pub fn transcode_run(run: &[u8], from: Version, to: Version, qos: Qos, out: &mut Vec<u8>) {
+    let Some(form) = Form::of_first(run, from) else { return };
+    let lower = Form::of(qos, to);
+    let lower = if lower.first_byte < form.first_byte { lower } else { form };
+    if from.is_v5() == to.is_v5() && lower.first_byte == form.first_byte {
         out.extend_from_slice(run);
         return;
     }
-    let Some(form) = Form::of_first(run, from) else { return };
     let mut rest = run;
     while let Some(head) = Head::read(rest, form, &PERMISSIVE) {
         let (frame, after) = rest.split_at(head.len);
@@ -151,8 +155,8 @@ pub fn transcode_run(run: &[u8], from: Version, to: Version, out: &mut Vec<u8>) 
         let properties: &[u8] = if to.is_v5() { &[0] } else { &[] };
         let id_at = head.same.len();
         let id: &[u8] =
-            if form.has_id { frame.get(id_at..id_at + 2).unwrap_or_default() } else { &[] };
-        out.u8(form.first_byte);
+            if lower.has_id { frame.get(id_at..id_at + 2).unwrap_or_default() } else { &[] };
+        out.u8(lower.first_byte);
         out.varint(2 + head.topic.len() + id.len() + properties.len() + payload.len());
         out.field(head.topic);
         out.extend_from_slice(id);

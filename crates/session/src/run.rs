@@ -143,11 +143,13 @@ impl Run {
         (self.seq..self.seq + u64::from(self.frames)).map(packet_id_of)
     }
 
-    /// The same messages in the layout of another version.
+    /// The same messages in the layout of another version, and at `qos` if that is lower than theirs. At QoS 0 they are no
+    /// run: see [`transcode_run`].
     #[must_use]
-    pub fn transcoded(&self, to: Version) -> Self {
+    pub fn transcoded(&self, to: Version, qos: Qos) -> Self {
+        let qos = qos.max(Qos::AtLeastOnce).min(self.qos);
         let mut block = Vec::with_capacity(self.bytes().len() + self.len());
-        transcode_run(self.bytes(), self.version, to, &mut block);
+        transcode_run(self.bytes(), self.version, to, qos, &mut block);
         Self {
             from: 0,
             to: u32::try_from(block.len()).unwrap_or(u32::MAX),
@@ -155,6 +157,7 @@ impl Run {
             largest: self.largest.saturating_add(2),
             block: block.into(),
             topic: self.topic.clone(),
+            qos,
             version: to,
             ..*self
         }

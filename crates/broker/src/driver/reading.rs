@@ -7,11 +7,11 @@ use dunlin_codec::{
     AckKind, DecodeError, DecodeLimits, FrameLen, Packet, PacketRef, PublishRef, Qos, ReasonCode,
     decode, decode_connect, frame_len, frames_of_run, publish_run, short_ack, whole_frame_len,
 };
-use dunlin_session::{Acknowledgement, Input, Outputs};
+use dunlin_session::{Acknowledgement, Input, Outputs, Run};
 
 use crate::buffers;
 use crate::crowding::Crowded;
-use crate::fanout::{Ready, Run, Staging};
+use crate::fanout::{Ready, RunBytes, Staging};
 use crate::metrics::{Counters, add};
 use crate::quotas::Permit;
 
@@ -311,7 +311,7 @@ impl Driver {
         staging.run(
             core,
             route,
-            Run { bytes, frames, largest: run.largest, payload: run.payload as u64, version },
+            RunBytes { bytes, frames, largest: run.largest, payload: run.payload as u64, version },
             now,
         );
         self.machine.touch(now);
@@ -365,7 +365,7 @@ impl Driver {
             staging.no_run();
             return None;
         }
-        let staged = dunlin_session::Run::new(bytes, &run, name, qos, version)?;
+        let staged = Run::new(bytes, &run, name, qos, version)?;
         staging.acknowledged_run(&self.core, &staged);
         self.machine.touch(now);
         let frames = run.frames as u64;

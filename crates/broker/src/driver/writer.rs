@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_codec::{
-    AckKind, Packet, PacketId, ReasonCode, Version, encode_ack, encode_publish_head, publish_len,
-    renumber_run,
+    AckKind, Packet, PacketId, ReasonCode, Version, encode_ack, publish_len, renumber_run,
 };
 use dunlin_session::{Acknowledgement, Outgoing, Run};
 use dunlin_transport::Stream;
@@ -19,8 +18,6 @@ use crate::metrics::{Counters, add};
 
 /// Pieces given to the kernel in one call.
 const SLICES_MAX: usize = 64;
-/// From this size a payload is chained behind its head instead of being copied.
-const CHAIN_BYTES_MIN: usize = 4 * 1024;
 
 /// Lent to writers and given back that one thread keeps. Few writers have anything between two turns.
 const KEPT_MAX: usize = 16;
@@ -141,17 +138,7 @@ impl Writer {
         let hop = outgoing.hop();
         let message = &*outgoing.message;
         let len = publish_len(message, &hop, version);
-        let chunks = &mut self.work().chunks;
-        if message.payload.len() < CHAIN_BYTES_MIN {
-            chunks.with_tail(len, |tail| {
-                encode_publish_head(message, &hop, version, tail);
-                tail.extend_from_slice(&message.payload);
-            });
-        } else {
-            let head = len - message.payload.len();
-            chunks.with_tail(head, |tail| encode_publish_head(message, &hop, version, tail));
-            chunks.push_shared(&message.payload);
-        }
+        self.work().chunks.publish(message, &hop, version, len);
         self.sent(Tally { publishes: 1, payload: message.payload.len() as u64 });
     }
 

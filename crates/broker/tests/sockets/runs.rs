@@ -65,6 +65,55 @@ async fn a_run_reaches_clients_of_each_version_in_order(version: Version) {
     }
 }
 
+versions!(a_run_reaches_clients_at_the_qos_that_they_were_granted: V3_1, V3_1_1, V5);
+// [MQTT-3.8.4-8] [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.6.0-6] [MQTT-3.8.4-6 @3.1.1] Also if their sessions outlive their connections.
+async fn a_run_reaches_clients_at_the_qos_that_they_were_granted(version: Version) {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    for (number, &to) in Version::ALL.iter().enumerate() {
+        for granted in [QOS0, QOS1, QOS2] {
+            let id = format!("{number}{granted:?}");
+            let kept = granted == QOS0 && to.is_v5();
+            let packet = connect(to, &id).clean(true);
+            let mut client = server.connect(if kept { packet.kept() } else { packet }).await;
+            client.subscribe("a/b", granted).await;
+            clients.push((granted, client));
+        }
+    }
+    let mut from = server.connect(connect(version, "from").clean(true)).await;
+    for (qos, count) in [(QOS1, 1), (QOS1, 60), (QOS2, 60)] {
+        let payloads = numbers(0, count);
+        let bytes = piece_at(&from, qos, "a/b", 1, &payloads);
+        from.send_bytes(&bytes).await;
+        for id in (1..).take(payloads.len()) {
+            from.expect_acceptance(qos, id).await;
+        }
+        for id in (1..).take(payloads.len()).filter(|_| qos == QOS2) {
+            from.release(id).await;
+        }
+        for (granted, client) in &mut clients {
+            let qos = qos.min(*granted);
+            let mut ids = Vec::new();
+            for payload in &payloads {
+                let expected = publish("a/b", payload.clone()).qos(qos);
+                if qos == QOS0 {
+                    client.expect(expected).await;
+                } else {
+                    ids.push(client.expect_message(expected).await);
+                }
+            }
+            for id in ids {
+                if qos == QOS1 {
+                    client.send(puback(id)).await;
+                } else {
+                    client.complete(id).await;
+                }
+            }
+            client.ping().await;
+        }
+    }
+}
+
 versions!(a_run_keeps_its_place_among_other_messages: V3_1_1, V5);
 // [MQTT-4.6.0-6] [MQTT-3.8.4-8] [MQTT-4.6.0-6 @3.1.1]
 async fn a_run_keeps_its_place_among_other_messages(version: Version) {
