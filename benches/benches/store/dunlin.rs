@@ -235,9 +235,8 @@ impl<const ON_DISK: bool> Store for Dunlin<ON_DISK> {
             let topic = TopicName::copy_from(name).expect("valid");
             changes.push(Change::Retained {
                 namespace: NamespaceNo::DEFAULT,
-                topic: topic.clone(),
                 number: self.next_retained,
-                message: Some(message(topic, *number)),
+                message: message(topic, *number),
                 stored_at: UnixMillis(1_800_000_000_000),
                 expires_at: None,
             });

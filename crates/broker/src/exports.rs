@@ -286,7 +286,8 @@ impl Namespace {
                 continue;
             }
             let Some(own) = guards.of(self) else { continue };
-            let own = own.route(name.clone(), from, stamp);
+            // Not a clone: the message is kept, and the route is not.
+            let own = own.route(name.to_own(), from, stamp);
             let exports = there.iter().zip(stamps).filter_map(|((export, name), stamp)| {
                 let route = guards.of(&export.to)?.route(name.clone(), None, stamp);
                 Some(ExportRoute { export: Arc::clone(export), route })

@@ -293,7 +293,8 @@ pub(crate) const fn record_of(change: &Change) -> Option<SessionNo> {
         | Change::OutboundReleased { .. }
         | Change::InboundStored { .. }
         | Change::InboundReleased { .. }
-        | Change::Retained { .. } => None,
+        | Change::Retained { .. }
+        | Change::Unretained { .. } => None,
     }
 }
 

@@ -151,19 +151,17 @@ fn see_to_one(core: &Arc<Core>, wills: &mut Wills, now: Instant) -> bool {
         }
         return true;
     }
-    let Some((number, topic, retained)) = core.namespaces.common().expiries.pop(now) else {
+    let Some((number, message, retained)) = core.namespaces.common().expiries.pop(now) else {
         return false;
     };
     let Some(namespace) = core.namespaces.by_number(number) else { return true };
-    let removal = namespace.retained.expire(&topic, retained);
-    let stored_at = UnixMillis::from(SystemTime::now());
-    core.note(Change::Retained {
+    let removal = namespace.retained.expire(&message.topic, retained);
+    let removed_at = UnixMillis::from(SystemTime::now());
+    core.note(Change::Unretained {
         namespace: namespace.number,
-        topic,
+        topic: message.topic.clone(),
         number: removal,
-        message: None,
-        stored_at,
-        expires_at: None,
+        removed_at,
     });
     true
 }

@@ -4,8 +4,9 @@
 //! number under the write guard. So a replay that sends only numbers up to the noted one, and the live path, together
 //! carry every message exactly once, and the newest last.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use dunlin_access::Rights;
 use dunlin_codec::{Message, TopicName};
 use dunlin_session::{Delivery, Origin, SubscriptionIds};
 use dunlin_store::NamespaceNo;
-use dunlin_topics::{NameCursor, NameIndex, TopicFilter};
+use dunlin_topics::{NameCursor, NameIndex, Named, TopicFilter};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
@@ -31,6 +32,8 @@ const ORDER_SHARDS: usize = 64;
 const NAMES_PER_STEP: usize = 4_096;
 /// What the index takes for a name, beside the message.
 const INDEX_BYTES: usize = 128;
+/// Room for so many topics under way is kept when there is none.
+const UNDER_WAY_KEPT: usize = 1_024;
 
 /// A retained message.
 #[derive(Clone, Debug)]
@@ -39,6 +42,36 @@ pub(crate) struct Retained {
     /// Its place in the order of all retained messages.
     pub(crate) number: u64,
     pub(crate) expires_at: Option<Instant>,
+}
+
+impl Named for Retained {
+    fn name(&self) -> &[u8] {
+        self.message.topic.as_bytes()
+    }
+}
+
+/// A message in the place of its topic, where a clone of that would be one more allocation.
+#[derive(Debug)]
+struct ByTopic(Arc<Message>);
+
+impl Hash for ByTopic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.topic.as_bytes().hash(state);
+    }
+}
+
+impl PartialEq for ByTopic {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.topic == other.0.topic
+    }
+}
+
+impl Eq for ByTopic {}
+
+impl Borrow<[u8]> for ByTopic {
+    fn borrow(&self) -> &[u8] {
+        self.0.topic.as_bytes()
+    }
 }
 
 /// A topic of which something is on its way to the store.
@@ -112,15 +145,15 @@ impl Totals {
 #[derive(Debug, Default)]
 pub(crate) struct Expiries {
     /// With the message's namespace and number, which name it.
-    by_time: Mutex<BTreeMap<(Instant, NamespaceNo, u64), TopicName>>,
+    by_time: Mutex<BTreeMap<(Instant, NamespaceNo, u64), Arc<Message>>>,
     changed: Notify,
 }
 
 impl Expiries {
-    fn add(&self, key: (Instant, NamespaceNo, u64), topic: &TopicName) {
+    fn add(&self, key: (Instant, NamespaceNo, u64), message: &Arc<Message>) {
         let mut by_time = self.by_time.lock();
         let first = by_time.first_key_value().is_none_or(|(first, _)| key.0 < first.0);
-        by_time.insert(key, topic.clone());
+        by_time.insert(key, Arc::clone(message));
         drop(by_time);
         if first {
             self.changed.notify_one();
@@ -141,12 +174,12 @@ impl Expiries {
         &self.changed
     }
 
-    /// Takes a message whose time has passed: its namespace, topic and number.
-    pub(crate) fn pop(&self, now: Instant) -> Option<(NamespaceNo, TopicName, u64)> {
+    /// Takes a message whose time has passed, with its namespace and number.
+    pub(crate) fn pop(&self, now: Instant) -> Option<(NamespaceNo, Arc<Message>, u64)> {
         let mut by_time = self.by_time.lock();
         let entry = by_time.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let ((_, namespace, number), topic) = entry.remove_entry();
-        Some((namespace, topic, number))
+        let ((_, namespace, number), message) = entry.remove_entry();
+        Some((namespace, message, number))
     }
 }
 
@@ -193,7 +226,7 @@ pub(crate) struct RetainedSet {
     expiries: Arc<Expiries>,
     /// Topics of which the store may yet refuse something: then what it has holds again. Locked after `index`. Bounded by
     /// what may be on its way to the store.
-    under_way: Mutex<HashMap<TopicName, UnderWay>>,
+    under_way: Mutex<HashMap<ByTopic, UnderWay>>,
     /// See [`RetainedSet::order`].
     order: [Mutex<()>; ORDER_SHARDS],
     hasher: DefaultHashBuilder,
@@ -239,7 +272,7 @@ impl RetainedSet {
     fn came(&self, retained: &Retained) {
         self.account(&retained.message, 1);
         if let Some(at) = retained.expires_at {
-            self.expiries.add((at, self.namespace, retained.number), &retained.message.topic);
+            self.expiries.add((at, self.namespace, retained.number), &retained.message);
         }
     }
 
@@ -273,7 +306,7 @@ impl RetainedSet {
         {
             self.went(&old);
             // Nothing from before comes back.
-            if let Some(topic) = self.under_way.lock().get_mut(topic) {
+            if let Some(topic) = self.under_way.lock().get_mut(topic.as_bytes()) {
                 (topic.newest, topic.stored, topic.stored_number) = (removal, None, removal);
             }
         }
@@ -306,7 +339,7 @@ impl RetainedSet {
         // [MQTT-3.3.1-5] The newest replaces.
         let retained = Retained { message: Arc::clone(message), number, expires_at };
         self.came(&retained);
-        let old = index.insert(&message.topic, retained);
+        let old = index.insert(retained);
         if let Some(old) = &old {
             self.went(old);
         }
@@ -320,12 +353,12 @@ impl RetainedSet {
     }
 
     /// A message or a removal goes to the store, where `old` may be what it replaces.
-    fn begins(&self, message: &Message, number: u64, old: Option<Retained>) {
+    fn begins(&self, message: &Arc<Message>, number: u64, old: Option<Retained>) {
         if !Self::is_stored(&message.topic) {
             return;
         }
         let mut under_way = self.under_way.lock();
-        let topic = under_way.entry(message.topic.clone()).or_insert_with(|| {
+        let topic = under_way.entry(ByTopic(Arc::clone(message))).or_insert_with(|| {
             let stored_number = old.as_ref().map_or(0, |old| old.number);
             UnderWay { count: 0, newest: number, stored: old, stored_number }
         });
@@ -335,7 +368,7 @@ impl RetainedSet {
 
     /// The store has this message, or this removal if its payload is empty.
     pub(crate) fn settled(&self, message: &Arc<Message>, number: u64, expires_at: Option<Instant>) {
-        if let Some(topic) = self.under_way.lock().get_mut(&message.topic)
+        if let Some(topic) = self.under_way.lock().get_mut(message.topic.as_bytes())
             && topic.stored_number < number
         {
             let message = Arc::clone(message);
@@ -354,17 +387,17 @@ impl RetainedSet {
 
     /// One thing less is on its way. If `returns` says so, what the store has is the topic's retained message again.
     fn ends(&self, name: &TopicName, returns: impl Fn(&UnderWay) -> bool) {
-        let may_return = self.under_way.lock().get(name).is_some_and(&returns);
+        let may_return = self.under_way.lock().get(name.as_bytes()).is_some_and(&returns);
         let index = may_return.then(|| self.index.write());
         let mut under_way = self.under_way.lock();
-        let Some(topic) = under_way.get_mut(name) else { return };
+        let Some(topic) = under_way.get_mut(name.as_bytes()) else { return };
         // Looked at again: a newer one may have come since.
         if let Some(mut index) = index.filter(|_| returns(topic)) {
             topic.newest = topic.stored_number;
             let old = match &topic.stored {
                 Some(stored) => {
                     self.came(stored);
-                    index.insert(name, stored.clone())
+                    index.insert(stored.clone())
                 }
                 None => index.remove(name.as_bytes()),
             };
@@ -374,7 +407,11 @@ impl RetainedSet {
         }
         topic.count -= 1;
         if topic.count == 0 {
-            under_way.remove(name);
+            under_way.remove(name.as_bytes());
+            // After a burst.
+            if under_way.is_empty() && under_way.capacity() > UNDER_WAY_KEPT {
+                under_way.shrink_to(UNDER_WAY_KEPT);
+            }
         }
     }
 
@@ -383,8 +420,7 @@ impl RetainedSet {
         let mut index = self.index.write();
         self.last_number.fetch_max(retained.number, Ordering::Relaxed);
         self.came(&retained);
-        let topic = retained.message.topic.clone();
-        index.insert(&topic, retained);
+        index.insert(retained);
     }
 
     /// Numbers from here on belong to messages published later.
@@ -483,7 +519,7 @@ impl Replay {
         // Names passed over cost time too: at most so many a step.
         let mut found = cursor.resume(&index, NAMES_PER_STEP);
         while taken < bytes
-            && let Some((_, retained)) = found.next()
+            && let Some(retained) = found.next()
         {
             let expired = retained.expires_at.is_some_and(|at| at <= now);
             if retained.number > *upto || expired {

@@ -119,23 +119,34 @@ pub enum Change {
         /// The identifier it used.
         packet_id: PacketId,
     },
-    /// The retained message of a topic is replaced or removed, unless a change with a higher number came before.
+    /// A message becomes the retained one of its topic, unless a change with a higher number came before.
     ///
     /// The number is the order of retained messages in the broker's memory; with it, memory and store agree even if
-    /// two publishers' submissions overtake each other on the way here. A removal is remembered for this purpose
-    /// until the store is opened again, or [`TOMBSTONES_MAX`](crate::TOMBSTONES_MAX) later removals.
+    /// two publishers' submissions overtake each other on the way here.
     Retained {
+        /// The namespace of the topic.
+        namespace: NamespaceNo,
+        /// The higher number wins.
+        number: u64,
+        /// The message, with its topic.
+        message: Arc<Message>,
+        /// When it was received.
+        stored_at: UnixMillis,
+        /// When it expires, if it does.
+        expires_at: Option<UnixMillis>,
+    },
+    /// A topic has no retained message any more, unless a change with a higher number came before.
+    ///
+    /// It is remembered, so that a message with a lower number that comes later is not kept, until the store is opened
+    /// again, or [`TOMBSTONES_MAX`](crate::TOMBSTONES_MAX) later removals.
+    Unretained {
         /// The namespace of the topic.
         namespace: NamespaceNo,
         /// The topic.
         topic: TopicName,
         /// The higher number wins.
         number: u64,
-        /// The message; `None` removes.
-        message: Option<Arc<Message>>,
-        /// When it was received.
-        stored_at: UnixMillis,
-        /// When it expires, if it does.
-        expires_at: Option<UnixMillis>,
+        /// When it was removed.
+        removed_at: UnixMillis,
     },
 }

@@ -57,13 +57,16 @@ fn fill(store: &mut DiskStore) -> Batch {
 }
 
 fn retained(name: &str, number: u64, payload: Option<&str>) -> Change {
-    Change::Retained {
-        namespace: NamespaceNo::DEFAULT,
-        topic: topic(name),
-        number,
-        message: payload.map(|payload| message(name, payload)),
-        stored_at: UnixMillis(number),
-        expires_at: None,
+    let (namespace, at) = (NamespaceNo::DEFAULT, UnixMillis(number));
+    match payload {
+        Some(payload) => Change::Retained {
+            namespace,
+            number,
+            message: message(name, payload),
+            stored_at: at,
+            expires_at: None,
+        },
+        None => Change::Unretained { namespace, topic: topic(name), number, removed_at: at },
     }
 }
 

@@ -139,9 +139,8 @@ fn everything() -> Batch {
     {
         batch.push(Change::Retained {
             namespace,
-            topic: topic("weather/station/7"),
             number,
-            message: Some(full_message()),
+            message: full_message(),
             stored_at: UnixMillis(1_700_000_000_777),
             expires_at,
         });

@@ -250,13 +250,12 @@ impl<S: Subject> Driver<S> {
         let overtaken = self.numbers.retained.saturating_sub(u64::from(overtaken_by));
         let number = overtaken.max(self.numbers.retained_when_opened + 1);
         let name = format!("r/{name}");
-        self.batch.push(Change::Retained {
-            namespace: NamespaceNo::DEFAULT,
-            topic: topic(&name),
-            number,
-            message: (!clear).then(|| message(&name, &number.to_string())),
-            stored_at: UnixMillis(number),
-            expires_at: None,
+        let (namespace, at) = (NamespaceNo::DEFAULT, UnixMillis(number));
+        self.batch.push(if clear {
+            Change::Unretained { namespace, topic: topic(&name), number, removed_at: at }
+        } else {
+            let message = message(&name, &number.to_string());
+            Change::Retained { namespace, number, message, stored_at: at, expires_at: None }
         });
     }
 

@@ -11,13 +11,16 @@ use dunlin_store::{
 use support::{Snapshot, message, topic};
 
 fn retain(name: &str, number: u64, payload: Option<&str>) -> Change {
-    Change::Retained {
-        namespace: NamespaceNo::DEFAULT,
-        topic: topic(name),
-        number,
-        message: payload.map(|payload| message(name, payload)),
-        stored_at: UnixMillis(number),
-        expires_at: Some(UnixMillis(number + 1)),
+    let (namespace, at) = (NamespaceNo::DEFAULT, UnixMillis(number));
+    match payload {
+        Some(payload) => Change::Retained {
+            namespace,
+            number,
+            message: message(name, payload),
+            stored_at: at,
+            expires_at: Some(UnixMillis(number + 1)),
+        },
+        None => Change::Unretained { namespace, topic: topic(name), number, removed_at: at },
     }
 }
 

@@ -61,12 +61,13 @@ fn filters(count: u32, text: impl Fn(u32) -> String) -> Built<FilterIndex<u32, u
     Ok(index)
 }
 
-fn names(count: u32, text: impl Fn(u32) -> String) -> Built<NameIndex<u64>> {
+fn names(count: u32, text: impl Fn(u32) -> String) -> Built<NameIndex<(TopicName, u64)>> {
     let mut index = NameIndex::new();
     for number in 0..u64::from(count) {
-        // Not in the order of the names, which would leave the tree half full.
+        // Not in the order of the names: chunks are split at all lengths.
         let number = number * 7_919 % u64::from(count);
-        index.insert(&TopicName::new(text(u32::try_from(number)?))?, number);
+        let name = text(u32::try_from(number)?);
+        index.insert((TopicName::copy_from(&name)?, number));
     }
     Ok(index)
 }

@@ -32,12 +32,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let each = |started: Instant| started.elapsed().as_nanos() / u128::from(count);
     let started = Instant::now();
     for name in &names {
-        index.insert(name, 0_u64);
+        index.insert((name.clone(), 0_u64));
     }
     println!("{count} names: {} ns to insert each", each(started));
     let started = Instant::now();
     for name in &names {
-        index.insert(name, 1_u64);
+        index.insert((name.clone(), 1_u64));
     }
     println!("{count} names: {} ns to replace each", each(started));
 

@@ -25,9 +25,9 @@
 //!
 //! // What was published where this filter looks?
 //! let mut retained = NameIndex::new();
-//! retained.insert(&name, "on");
+//! retained.insert((name.clone(), "on"));
 //! let mut cursor = retained.cursor(&TopicFilter::try_from("home/#")?);
-//! assert_eq!(cursor.next(&retained), Some((name.as_bytes(), &"on")));
+//! assert_eq!(cursor.next(&retained), Some(&(name, "on")));
 //! assert_eq!(cursor.next(&retained), None);
 //!
 //! // What a client may ask for is read with one call.
@@ -81,6 +81,6 @@ pub use crate::index::FilterIndex;
 pub use crate::levels::Levels;
 pub use crate::matching::matches;
 pub use crate::name::{InvalidTopicName, TopicName, check_topic_name};
-pub use crate::names::{NameCursor, NameIndex, NameIter, Replay};
+pub use crate::names::{NameCursor, NameIndex, NameIter, Named, Replay};
 pub use crate::shared::{SharedFilter, SubscriptionFilter};
 pub use crate::text::{InvalidText, TEXT_BYTES_MAX, Text, TextRules, check_text};

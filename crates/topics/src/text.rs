@@ -206,6 +206,12 @@ impl Text {
         Self::parse(text.as_bytes(), TextRules::default())
     }
 
+    /// The same text in an allocation of its own.
+    #[must_use]
+    pub(crate) fn to_own(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The text without characters.
     #[must_use]
     pub const fn empty() -> Self {

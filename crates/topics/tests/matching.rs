@@ -97,7 +97,7 @@ fn the_oracle_and_both_indexes_agree_with_the_table() -> Result<(), Box<dyn std:
         assert_eq!(visits, usize::from(expected), "{case}");
 
         let mut names = NameIndex::new();
-        names.insert(&name, ());
+        names.insert((name, ()));
         assert_eq!(names.cursor(&filter).next(&names).is_some(), expected, "{case}");
     }
     Ok(())
@@ -111,7 +111,7 @@ fn both_indexes_tell_the_cases_of_the_table_apart() -> Result<(), Box<dyn std::e
     let mut names = NameIndex::new();
     for (filter, name, _) in &cases {
         filters.insert(&TopicFilter::try_from(*filter)?, *filter, ());
-        names.insert(&TopicName::try_from(*name)?, ());
+        names.insert((TopicName::try_from(*name)?, ()));
     }
     for (filter, name, expected) in cases {
         let mut found = false;
@@ -121,7 +121,7 @@ fn both_indexes_tell_the_cases_of_the_table_apart() -> Result<(), Box<dyn std::e
         let mut cursor = names.cursor(&TopicFilter::try_from(filter)?);
         let mut found = false;
         while let Some((next, ())) = cursor.next(&names) {
-            found |= next == name.as_bytes();
+            found |= *next == name;
         }
         assert_eq!(found, expected, "{filter} {name}");
     }

@@ -26,10 +26,10 @@ fn filter() -> impl Strategy<Value = TopicFilter> {
         .prop_filter_map("a filter has characters", |filter| TopicFilter::try_from(filter).ok())
 }
 
-fn all<V: Copy>(mut cursor: NameCursor, index: &NameIndex<V>) -> Vec<(Vec<u8>, V)> {
+fn all<V: Copy>(mut cursor: NameCursor, index: &NameIndex<(TopicName, V)>) -> Vec<(Vec<u8>, V)> {
     let mut all = Vec::new();
     while let Some((name, value)) = cursor.next(index) {
-        all.push((name.to_vec(), *value));
+        all.push((name.as_bytes().to_vec(), *value));
     }
     assert!(cursor.is_done());
     all
@@ -62,12 +62,14 @@ proptest! {
         for (number, operation) in (0_u32..).zip(operations) {
             match operation {
                 Operation::Insert(name) => {
-                    prop_assert_eq!(index.insert(&name, number), model.insert(name.clone(), number));
-                    prop_assert_eq!(index.get(name.as_bytes()), Some(&number));
+                    let entry = (name.clone(), number);
+                    let before = index.insert(entry.clone()).map(|(_, number)| number);
+                    prop_assert_eq!(before, model.insert(name.clone(), number));
+                    prop_assert_eq!(index.get(name.as_bytes()), Some(&entry));
                 }
                 Operation::Remove(name) => {
-                    prop_assert_eq!(index.remove(name.as_bytes()), model.remove(&name));
-                    prop_assert_eq!(index.get_mut(name.as_bytes()), None);
+                    prop_assert_eq!(index.remove(name.as_bytes()), model.remove_entry(&name));
+                    prop_assert_eq!(index.get(name.as_bytes()), None);
                 }
                 Operation::Find(filter) => {
                     let expected: Vec<_> = model
@@ -80,8 +82,7 @@ proptest! {
             }
             prop_assert_eq!(index.len(), model.len());
         }
-        let expected = model.iter().map(|(name, value)| (name.as_bytes(), value));
-        prop_assert!(index.iter().eq(expected));
+        prop_assert!(index.iter().cloned().eq(model));
     }
 
     /// However the steps are cut into stretches, the same names come, and each stretch is bounded.
@@ -93,7 +94,7 @@ proptest! {
     ) {
         let mut index = NameIndex::new();
         for name in &names {
-            index.insert(name, ());
+            index.insert((name.clone(), ()));
         }
         let mut cursor = index.cursor(&filter);
         let mut came = Vec::new();
@@ -101,7 +102,7 @@ proptest! {
             // One name at least, or it would never end.
             let stretch = cursor.resume(&index, steps_max).take(dropped_after + 1);
             let before = came.len();
-            came.extend(stretch.map(|(name, ())| (name.to_vec(), ())));
+            came.extend(stretch.map(|(name, ())| (name.as_bytes().to_vec(), ())));
             prop_assert!(came.len() - before <= steps_max);
             if cursor.is_done() {
                 break;
@@ -119,7 +120,7 @@ proptest! {
     ) {
         let mut index = NameIndex::new();
         for name in &staying {
-            index.insert(name, 0);
+            index.insert((name.clone(), 0));
         }
         let staying: BTreeSet<_> = staying.into_iter().collect();
         let mut seen_in_index: BTreeSet<_> = staying.clone();
@@ -127,12 +128,12 @@ proptest! {
         let mut came = Vec::new();
         for (number, (name, comes, steps_max)) in (1..).zip(changes) {
             if comes {
-                index.insert(&name, number);
+                index.insert((name.clone(), number));
                 seen_in_index.insert(name);
             } else if !staying.contains(&name) {
                 index.remove(name.as_bytes());
             }
-            came.extend(cursor.resume(&index, steps_max).map(|(name, _)| name.to_vec()));
+            came.extend(cursor.resume(&index, steps_max).map(|(name, _)| name.as_bytes().to_vec()));
         }
         came.extend(all(cursor, &index).into_iter().map(|(name, _)| name));
 
@@ -147,6 +148,58 @@ proptest! {
     }
 }
 
+/// So many names that chunks are split, joined, and taken out from the front, the middle and the end.
+#[derive(Clone, Debug)]
+enum Stretch {
+    Insert(u16, u16),
+    Remove(u16, u16),
+}
+
+fn stretch() -> impl Strategy<Value = Stretch> {
+    let few = || (0..1_200_u16, 0..300_u16);
+    prop_oneof![
+        few().prop_map(|(first, count)| Stretch::Insert(first, count)),
+        few().prop_map(|(first, count)| Stretch::Remove(first, count)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn many_names_have_the_same_answers(
+        stretches in prop::collection::vec((stretch(), 1..7_usize), 1..24),
+    ) {
+        let name = |number: u16| TopicName::new(format!("{}/{:03}", number % 7, number / 7));
+        let filters = ["#", "3/#", "+/042", "6/+", "0/000"].map(TopicFilter::try_from);
+        let mut index = NameIndex::new();
+        let mut model = BTreeMap::new();
+        for (stretch, step) in stretches {
+            let (is_insert, first, count) = match stretch {
+                Stretch::Insert(first, count) => (true, first, count),
+                Stretch::Remove(first, count) => (false, first, count),
+            };
+            for number in (first..first + count).step_by(step) {
+                let name = name(number).expect("a name");
+                if is_insert {
+                    let before = index.insert((name.clone(), number));
+                    prop_assert_eq!(before.is_some(), model.insert(name, number).is_some());
+                } else {
+                    prop_assert_eq!(index.remove(name.as_bytes()), model.remove_entry(&name));
+                }
+            }
+            prop_assert_eq!(index.len(), model.len());
+            prop_assert_eq!(index.iter().len(), model.len());
+            prop_assert!(index.iter().cloned().eq(model.clone()));
+            for filter in filters.iter().flatten() {
+                let mut found = all(index.cursor(filter), &index).into_iter();
+                let expected = model.iter().filter(|(name, _)| filter.matches(name));
+                prop_assert!(expected.map(|(name, value)| (name.as_bytes().to_vec(), *value)).eq(&mut found));
+            }
+        }
+    }
+}
+
 /// The cursor is asked for rare names among many, and must not look at all of them.
 #[test]
 fn what_cannot_match_is_jumped_over() -> Result<(), Box<dyn std::error::Error>> {
@@ -154,11 +207,12 @@ fn what_cannot_match_is_jumped_over() -> Result<(), Box<dyn std::error::Error>> 
     for site in 0..100 {
         for device in 0..200 {
             for reading in ["power", "state"] {
-                index.insert(&TopicName::new(format!("s{site:02}/d{device:03}/{reading}"))?, ());
+                let name = format!("s{site:02}/d{device:03}/{reading}");
+                index.insert((TopicName::new(name)?, ()));
             }
         }
     }
-    index.insert(&TopicName::try_from("$SYS/uptime")?, ());
+    index.insert((TopicName::try_from("$SYS/uptime")?, ()));
     for (filter, matching, steps_max) in [
         ("s42/#", 400, 420),
         ("s42/d007/#", 2, 30),
@@ -179,14 +233,14 @@ fn what_cannot_match_is_jumped_over() -> Result<(), Box<dyn std::error::Error>> 
 #[test]
 fn a_cursor_outlives_the_index_it_began_with() -> Result<(), Box<dyn std::error::Error>> {
     let mut index = NameIndex::new();
-    index.insert(&TopicName::try_from("a")?, 1);
+    index.insert((TopicName::try_from("a")?, 1));
     let mut cursor = NameCursor::new(TopicFilter::try_from("#")?);
-    assert_eq!(cursor.next(&index), Some((&b"a"[..], &1)));
+    assert_eq!(cursor.next(&index), Some(&(TopicName::try_from("a")?, 1)));
     drop(index);
 
     let mut restarted = NameIndex::new();
     for (name, value) in [("a", 2), ("b", 3)] {
-        restarted.insert(&TopicName::try_from(name)?, value);
+        restarted.insert((TopicName::try_from(name)?, value));
     }
     let sent = std::thread::spawn(move || cursor.next(&restarted).map(|(_, value)| *value));
     assert_eq!(sent.join().expect("the thread ends"), Some(3));
@@ -199,7 +253,7 @@ fn no_steps_are_no_steps() -> Result<(), Box<dyn std::error::Error>> {
     let mut cursor = index.cursor(&TopicFilter::try_from("a")?);
     assert_eq!(cursor.resume(&index, 0).count(), 0);
     assert!(!cursor.is_done());
-    index.insert(&TopicName::try_from("a")?, ());
+    index.insert((TopicName::try_from("a")?, ()));
     assert_eq!(cursor.resume(&index, 1).count(), 1);
     assert_eq!(cursor.next(&index), None);
     assert!(cursor.is_done());

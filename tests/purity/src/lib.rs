@@ -46,7 +46,7 @@ fn filter_match() -> Option<bool> {
 fn retained_names() -> Option<bool> {
     let mut names = NameIndex::new();
     for name in ["a/b", "a/c", "b"] {
-        names.insert(&TopicName::copy_from(name).ok()?, name.len());
+        names.insert((TopicName::copy_from(name).ok()?, name.len()));
     }
     let mut cursor = names.cursor(&TopicFilter::copy_from("a/#").ok()?);
     let mut found = 0;

@@ -220,9 +220,8 @@ impl Import<'_> {
                 self.bytes += record.message.size();
                 self.batch.push(Change::Retained {
                     namespace: record.namespace,
-                    topic: record.message.topic.clone(),
                     number: record.number,
-                    message: Some(record.message),
+                    message: record.message,
                     stored_at: record.stored_at,
                     expires_at: record.expires_at,
                 });

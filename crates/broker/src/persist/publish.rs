@@ -109,14 +109,14 @@ impl PublishEntry {
             batch.push(Change::WillTaken { session });
         }
         if let Some(RetainedPlace { namespace, number }) = &self.retained {
-            let message = self.message();
-            batch.push(Change::Retained {
-                namespace: namespace.number,
-                topic: message.topic.clone(),
-                number: *number,
-                message: (!message.payload.is_empty()).then(|| Arc::clone(message)),
-                stored_at: now,
-                expires_at,
+            let (namespace, number, message) = (namespace.number, *number, self.message());
+            // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+            batch.push(if message.payload.is_empty() {
+                let topic = message.topic.clone();
+                Change::Unretained { namespace, topic, number, removed_at: now }
+            } else {
+                let message = Arc::clone(message);
+                Change::Retained { namespace, number, message, stored_at: now, expires_at }
             });
         }
         let publisher = self.publisher;

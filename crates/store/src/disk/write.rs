@@ -17,7 +17,7 @@ use crate::backend::RetainedRecord;
 use crate::batch::{Batch, Durability};
 use crate::change::Change;
 use crate::error::StoreError;
-use crate::id::{MessageId, NamespaceNo, SessionNo};
+use crate::id::{MessageId, NamespaceNo, SessionNo, UnixMillis};
 use crate::record::{Publication, SessionKey, SessionRecord, SubscriptionRecord, Target};
 
 /// Buffers that records are put together in.
@@ -147,25 +147,25 @@ impl DiskStore {
             Change::InboundReleased { session, packet_id } => {
                 self.release_inbound(*session, packet_id.get())?;
             }
-            Change::Retained { namespace, topic, number, message, stored_at, expires_at } => {
-                self.state.saw(Some(*stored_at));
-                self.state.next_retained = self.state.next_retained.max(number.saturating_add(1));
+            Change::Retained { namespace, number, message, stored_at, expires_at } => {
+                self.saw_retained(*number, *stored_at);
                 // At most one write for each topic: only the highest number is left in the end.
-                if newest.get(&(*namespace, topic)).is_some_and(|newest| *newest != place) {
-                    return Ok(());
-                }
-                match message {
-                    Some(message) => self.retain(&RetainedRecord {
+                if newest.get(&(*namespace, &message.topic)) == Some(&place) {
+                    self.retain(&RetainedRecord {
                         namespace: *namespace,
                         message: Arc::clone(message),
                         number: *number,
                         stored_at: *stored_at,
                         expires_at: *expires_at,
-                    })?,
-                    None if self.unretain(*namespace, topic, *number)? => {
-                        applied.removed.push((*namespace, topic.clone(), *number));
-                    }
-                    None => {}
+                    })?;
+                }
+            }
+            Change::Unretained { namespace, topic, number, removed_at } => {
+                self.saw_retained(*number, *removed_at);
+                if newest.get(&(*namespace, topic)) == Some(&place)
+                    && self.unretain(*namespace, topic, *number)?
+                {
+                    applied.removed.push((*namespace, topic.clone(), *number));
                 }
             }
         }
@@ -433,10 +433,15 @@ impl DiskStore {
 
     // ---- Retained messages ----
 
+    fn saw_retained(&mut self, number: u64, time: UnixMillis) {
+        self.state.saw(Some(time));
+        self.state.next_retained = self.state.next_retained.max(number.saturating_add(1));
+    }
+
     fn retain(&mut self, record: &RetainedRecord) -> Result<(), StoreError> {
         let topic = &record.message.topic;
-        let key = (record.namespace, topic.clone());
-        if self.tombstones.number(&key).is_some_and(|removed| record.number <= removed) {
+        let removed = self.tombstones.number(record.namespace, topic);
+        if removed.is_some_and(|removed| record.number <= removed) {
             return Ok(());
         }
         put_retained(&mut self.buffers.value, record);
@@ -465,8 +470,8 @@ impl DiskStore {
         topic: &TopicName,
         number: u64,
     ) -> Result<bool, StoreError> {
-        let key = (namespace, topic.clone());
-        if self.tombstones.number(&key).is_some_and(|removed| number <= removed) {
+        let removed = self.tombstones.number(namespace, topic);
+        if removed.is_some_and(|removed| number <= removed) {
             return Ok(false);
         }
         let row = params![namespace.0, topic.as_str(), number.cast_signed()];
@@ -491,11 +496,17 @@ impl DiskStore {
 fn newest_retained(batch: &Batch) -> HashMap<(NamespaceNo, &TopicName), usize> {
     let mut newest: HashMap<(NamespaceNo, &TopicName), (u64, usize)> = HashMap::new();
     for (place, change) in batch.changes().iter().enumerate() {
-        if let Change::Retained { namespace, topic, number, .. } = change {
-            let entry = newest.entry((*namespace, topic)).or_insert((*number, place));
-            if *number > entry.0 {
-                *entry = (*number, place);
-            }
+        let (namespace, topic, number) =
+            if let Change::Retained { namespace, number, message, .. } = change {
+                (*namespace, &message.topic, *number)
+            } else if let Change::Unretained { namespace, topic, number, .. } = change {
+                (*namespace, topic, *number)
+            } else {
+                continue;
+            };
+        let entry = newest.entry((namespace, topic)).or_insert((number, place));
+        if number > entry.0 {
+            *entry = (number, place);
         }
     }
     newest.into_iter().map(|(key, (_, place))| (key, place)).collect()

@@ -59,18 +59,19 @@ impl Tables {
                     found.inbound.remove(packet_id);
                 })
             }
-            Change::Retained { namespace, topic, number, message, stored_at, expires_at } => {
+            Change::Retained { namespace, number, message, stored_at, expires_at } => {
                 self.saw(Some(*stored_at));
-                match message {
-                    Some(message) => self.retained.put(RetainedRecord {
-                        namespace: *namespace,
-                        message: Arc::clone(message),
-                        number: *number,
-                        stored_at: *stored_at,
-                        expires_at: *expires_at,
-                    }),
-                    None => self.retained.remove(*namespace, topic, *number),
-                }
+                self.retained.put(RetainedRecord {
+                    namespace: *namespace,
+                    message: Arc::clone(message),
+                    number: *number,
+                    stored_at: *stored_at,
+                    expires_at: *expires_at,
+                });
+            }
+            Change::Unretained { namespace, topic, number, removed_at } => {
+                self.saw(Some(*removed_at));
+                self.retained.remove(*namespace, topic, *number);
             }
         }
     }

@@ -27,7 +27,7 @@ impl Tables {
             report.targets += targets.len() as u64;
             visitor.message(&header(id, stored, &targets));
         }
-        for retained in self.retained.iter() {
+        for retained in self.retained.sorted() {
             report.retained += 1;
             visitor.retained(retained.clone());
         }

@@ -98,23 +98,31 @@ impl Oracle {
             Change::InboundReleased { session, packet_id } => self.with(session, |found| {
                 found.inbound.remove(&packet_id);
             }),
-            Change::Retained { namespace, topic, number, message, stored_at, expires_at } => {
-                self.highest_retained = self.highest_retained.max(number);
-                let newer = self
-                    .retained
-                    .iter()
-                    .any(|(n, t, other, _)| (n, t) == (&namespace, &topic) && *other >= number);
-                if !newer {
-                    let record = message.map(|message| RetainedRecord {
-                        namespace,
-                        message,
-                        number,
-                        stored_at,
-                        expires_at,
-                    });
-                    self.retained.push((namespace, topic, number, record));
-                }
+            Change::Retained { namespace, number, message, stored_at, expires_at } => {
+                let topic = message.topic.clone();
+                let record = RetainedRecord { namespace, message, number, stored_at, expires_at };
+                self.retain(namespace, topic, number, Some(record));
             }
+            Change::Unretained { namespace, topic, number, .. } => {
+                self.retain(namespace, topic, number, None);
+            }
+        }
+    }
+
+    fn retain(
+        &mut self,
+        namespace: NamespaceNo,
+        topic: TopicName,
+        number: u64,
+        record: Option<RetainedRecord>,
+    ) {
+        self.highest_retained = self.highest_retained.max(number);
+        let newer = self
+            .retained
+            .iter()
+            .any(|(n, t, other, _)| (n, t) == (&namespace, &topic) && *other >= number);
+        if !newer {
+            self.retained.push((namespace, topic, number, record));
         }
     }
 

@@ -96,9 +96,8 @@ fn example() -> MemoryStore {
     batch.push(Change::OutboundReleased { session: reader, seq: 3 });
     batch.push(Change::Retained {
         namespace: NamespaceNo::DEFAULT,
-        topic: TopicName::new("plant/7/temperature").expect("a topic"),
         number: 12,
-        message: Some(Arc::new(Message { retain: true, ..message(b"20") })),
+        message: Arc::new(Message { retain: true, ..message(b"20") }),
         stored_at: UnixMillis(1_700_000_000_000),
         expires_at: None,
     });

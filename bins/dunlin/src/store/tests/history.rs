@@ -268,15 +268,21 @@ impl History {
             Step::Retain { tenant, message, topic: number, at } => {
                 let number_of = self.next_retained;
                 self.next_retained += 1;
-                let topic =
-                    message.as_ref().map_or_else(|| topic(number), |found| found.topic.clone());
-                self.change(Change::Retained {
-                    namespace: if tenant { TENANT } else { NamespaceNo::DEFAULT },
-                    topic,
-                    number: number_of,
-                    message: message.map(Arc::new),
-                    stored_at: UnixMillis(at),
-                    expires_at: tenant.then_some(UnixMillis(at / 3)),
+                let namespace = if tenant { TENANT } else { NamespaceNo::DEFAULT };
+                self.change(match message {
+                    Some(message) => Change::Retained {
+                        namespace,
+                        number: number_of,
+                        message: Arc::new(message),
+                        stored_at: UnixMillis(at),
+                        expires_at: tenant.then_some(UnixMillis(at / 3)),
+                    },
+                    None => Change::Unretained {
+                        namespace,
+                        topic: topic(number),
+                        number: number_of,
+                        removed_at: UnixMillis(at),
+                    },
                 });
             }
         }
