@@ -207,7 +207,14 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn answers_at_once(&self, qos: Qos) -> bool {
-        self.open().is_some_and(|open| open.answers_at_once(qos))
+        self.may_publish_at(qos) && self.open().is_some_and(|open| open.answers_at_once(qos))
+    }
+
+    /// Whether the client may publish at this QoS; what it does against that is for [`publish`](Self::publish) to answer.
+    // [MQTT-3.2.2-11]
+    #[inline]
+    fn may_publish_at(&self, qos: Qos) -> bool {
+        qos <= self.capabilities.maximum_qos
     }
 
     /// [`pubacks_of_runs`](Self::pubacks_of_runs) for PUBRECs, each of which `send` is to answer by PUBREL. The exchanges
@@ -250,6 +257,9 @@ impl Connection {
         now: Instant,
         tokens: &mut Vec<Token>,
     ) -> bool {
+        if !self.may_publish_at(qos) {
+            return false;
+        }
         let State::Open(open) = &mut self.state else { return false };
         open.keep_alive.touch(now);
         let (inbound, mut rules) = open.inbound(&self.capabilities);
@@ -263,6 +273,9 @@ impl Connection {
         ids: impl Iterator<Item = PacketId> + Clone,
         now: Instant,
     ) -> bool {
+        if !self.may_publish_at(Qos::ExactlyOnce) {
+            return false;
+        }
         let State::Open(open) = &mut self.state else { return false };
         open.keep_alive.touch(now);
         let (inbound, mut rules) = open.inbound(&self.capabilities);

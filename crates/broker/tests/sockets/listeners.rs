@@ -57,6 +57,12 @@ async fn maximum_qos_is_announced_and_enforced(version: Version) {
             let mut client = server.connect(connect(version, "above")).await;
             client.send(publish("a", "x").qos(above).id(1)).await;
             client.expect_end(ReasonCode::QosNotSupported).await;
+            // Also to those who would get it in one piece.
+            let mut client = server.connect(connect(version, "above").clean(true)).await;
+            client.subscribe("c", QOS0).await;
+            let two = [1, 2].map(|id| client.encoded(publish("c", "x").qos(above).id(id)));
+            client.send_bytes(&two.concat()).await;
+            client.expect_end(ReasonCode::QosNotSupported).await;
             let refused = connect(version, "above").will(will("a", "x").qos(above));
             server.refused(refused, ReasonCode::QosNotSupported).await;
         }

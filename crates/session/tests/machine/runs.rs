@@ -304,6 +304,29 @@ fn a_leaving_member_gives_back_what_another_may_have_of_a_run() {
     assert_eq!(session.take_unacknowledged_shared(), []);
 }
 
+// [MQTT-3.2.2-11]
+#[test]
+fn a_run_above_the_maximum_qos_is_taken_one_by_one() {
+    for (maximum, qos) in [(Qos::AtMostOnce, QOS_1), (QOS_1, Qos::ExactlyOnce)] {
+        let capabilities = Capabilities { maximum_qos: maximum, ..Capabilities::default() };
+        let mut bench = Bench::open_with(capabilities, connect_clean(Version::V5));
+        let (now, mut tokens) = (bench.now, Vec::new());
+        assert!(!bench.connection.answers_at_once(qos));
+        assert!(!bench.connection.publish_run(qos, [id(1)].into_iter(), now, &mut tokens));
+        assert_eq!(tokens, []);
+        if qos == Qos::ExactlyOnce {
+            assert!(!bench.connection.receive_run([id(1)].into_iter(), now));
+        }
+        let said = bench.send(publish_packet("t", qos, 1));
+        let expected = [
+            "violation MQTT-3.2.2-11",
+            "send DISCONNECT QoS not supported",
+            "close: QoS is above the maximum",
+        ];
+        assert_eq!(said, expected);
+    }
+}
+
 // [MQTT-2.2.1-3] [MQTT-3.3.4-7] [MQTT-4.6.0-2 @3.1.1]
 #[test]
 fn a_run_from_the_client_is_noted_where_it_cannot_be_answered_at_once() {
