@@ -143,7 +143,12 @@ impl Staging {
             self.entries.push(Staged { mailbox, wire, straight, post });
         }
         #[expect(clippy::indexing_slicing, reason = "the index holds positions in `entries` only")]
-        &mut self.entries[position]
+        let staged = &mut self.entries[position];
+        // The client came or went within the batch. What is encoded for it so far holds as long as there is something.
+        if staged.wire != wire && staged.post.lane.is_empty() {
+            staged.wire = wire;
+        }
+        staged
     }
 
     /// Stages one message for everybody on its route. The place is that of a retained message.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use dunlin_codec::Qos;
 use dunlin_session::Delivery;
 
+use crate::budget::Charge;
 use crate::chunks::Chunks;
 use crate::config::Limits;
 use crate::metrics::DropReason;
@@ -273,6 +274,22 @@ impl Lane {
         Posted::Done
     }
 
+    /// Takes in a message that was made for a client that was away and is not any more; gives what it costs.
+    pub(crate) fn take_late(
+        &mut self,
+        delivery: Delivery,
+        limits: &Limits,
+        drops: &mut Drops,
+    ) -> Charge {
+        let held = self.content.len();
+        if held > 0 && held + delivery.message.size() > limits.qos0_lane_bytes_hard {
+            drops.one(DropReason::SlowReader, delivery);
+        } else {
+            self.content.push(delivery);
+        }
+        Charge::of_bytes(i64::try_from(self.content.len() - held).unwrap_or(0))
+    }
+
     /// Whether a publisher has to wait: for room, or until it is its turn.
     fn is_full(&self, post: &Post, full: bool) -> bool {
         !self.stalled && (full || post.waiting.is_none() && !self.line.is_empty())
@@ -391,6 +408,25 @@ mod tests {
                 prop_assert_eq!(content.len(), counted(&content));
             }
         }
+    }
+
+    #[test]
+    fn what_comes_late_keeps_to_the_hard_bound() {
+        let limits = Limits { qos0_lane_bytes_hard: 100, ..Limits::default() };
+        let (mut lane, mut drops) = (Lane::default(), Drops::default());
+        // Each has three bytes of topic. The first passes whatever its size.
+        let mut cost = Vec::new();
+        for payload in [200, 0] {
+            cost.push(lane.take_late(delivery(payload), &limits, &mut drops));
+        }
+        assert_eq!(cost, [Charge::of_bytes(203), Charge::default()]);
+        lane.content.clear();
+        for payload in [37, 37, 37] {
+            lane.take_late(delivery(payload), &limits, &mut drops);
+        }
+        assert_eq!((lane.content.len(), lane.content.rest.len()), (80, 2));
+        let dropped: Vec<_> = drops.list.iter().map(|one| (one.reason, one.count)).collect();
+        assert_eq!(dropped, [(DropReason::SlowReader, 1), (DropReason::SlowReader, 1)]);
     }
 
     /// A publisher that counts how often it is woken.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Instant;
 
-use dunlin_codec::Message;
+use dunlin_codec::{Message, Qos};
 use dunlin_session::{Delivery, Settled};
 
 use crate::budget::Charge;
@@ -55,14 +55,18 @@ impl Mailbox {
                     continue;
                 }
             };
-            if delivery.qos == dunlin_codec::Qos::AtMostOnce
-                && self.wire() == Wire::Offline
-                && !limits.queue_qos0
-            {
-                drops.one(DropReason::Offline, delivery);
-                continue;
+            match (delivery.qos, self.is_online()) {
+                // The client came while it was on its way to the queue, of which QoS 0 was sent already.
+                (Qos::AtMostOnce, true) => {
+                    charge += state.lane.get_or_insert_default().take_late(delivery, limits, drops);
+                }
+                (Qos::AtMostOnce, false) if !limits.queue_qos0 => {
+                    drops.one(DropReason::Offline, delivery);
+                }
+                (Qos::AtMostOnce | Qos::AtLeastOnce | Qos::ExactlyOnce, _) => {
+                    state.offer(delivery, limits, drops);
+                }
             }
-            state.offer(delivery, limits, drops);
         }
         let mut posted = Posted::Done;
         let mut slowed = Vec::new();
@@ -71,7 +75,7 @@ impl Mailbox {
             let lane = state.lane.get_or_insert_default();
             let before = lane.content.len();
             posted = lane.take(post, same_wire, patience, limits, drops);
-            charge = Charge::of_bytes(i64::try_from(lane.content.len() - before).unwrap_or(0));
+            charge += Charge::of_bytes(i64::try_from(lane.content.len() - before).unwrap_or(0));
             if posted == Posted::Done {
                 slowed = lane.next(limits);
             }
