@@ -252,7 +252,7 @@ impl Driver {
             if !more && !self.has_work() {
                 self.forget_if_idle(now);
                 self.wake_at_closing(cx);
-                return self.poll_timers(now, cx);
+                return self.poll_timers(read, staging, now, cx);
             }
         }
         if self.is_write_stalled(now) || self.has_expired(now) {

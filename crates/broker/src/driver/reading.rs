@@ -124,24 +124,25 @@ impl Driver {
     }
 
     /// Takes in what the client had sent when something else ends the connection, so that a DISCONNECT that came in time
-    /// counts. [MQTT-3.14.4-3] The socket itself is asked: the runtime may not have heard of it yet. At most one buffer.
+    /// counts [MQTT-3.14.4-3], and a packet that came before its Keep Alive was over [MQTT-3.1.2-22]. The socket itself is
+    /// asked: the runtime may not have heard of it yet. At most one buffer. Whether there was anything.
     pub(super) fn take_what_arrived(
         &mut self,
         read: &mut Vec<u8>,
         staging: &mut Staging,
         now: Instant,
-    ) {
+    ) -> bool {
         let kept = self.partial.len();
         if self.state != State::Open || !self.reads() || self.unread || kept >= LARGE_BYTES {
-            return;
+            return false;
         }
         if self.quota.as_ref().is_some_and(|quota| !quota.reads(now)) {
-            return;
+            return false;
         }
         let room = room_behind(&self.partial, read);
-        if let Ok(count @ 1..) = self.socket.read_now(room) {
-            self.take_read(count, read, staging, now);
-        }
+        let Ok(count @ 1..) = self.socket.read_now(room) else { return false };
+        self.take_read(count, read, staging, now);
+        true
     }
 
     /// Takes in what was kept and the `count` bytes that were read behind it.

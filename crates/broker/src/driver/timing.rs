@@ -18,7 +18,13 @@ const IDLE_AFTER: Duration = Duration::from_secs(10);
 const RESUBMIT_AFTER: Duration = Duration::from_millis(5);
 
 impl Driver {
-    pub(super) fn poll_timers(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_timers(
+        &mut self,
+        read: &mut Vec<u8>,
+        staging: &mut Staging,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         loop {
             let Some(at) = self.next_deadline() else {
                 self.sleep = None;
@@ -47,8 +53,13 @@ impl Driver {
             if at > now {
                 continue;
             }
-            // What is due is seen to in a turn of its own.
-            self.due(now);
+            // What is due is seen to in a turn of its own. While this task waited for a worker, the client may have sent what
+            // puts its Keep Alive off.
+            if self.is_silent(now) && self.take_what_arrived(read, staging, now) {
+                self.finish_batch(staging, cx);
+            } else {
+                self.due(now);
+            }
             cx.waker().wake_by_ref();
             return if self.state == State::Closed { Poll::Ready(()) } else { Poll::Pending };
         }
@@ -96,6 +107,11 @@ impl Driver {
         self.writer.waiting_since().is_some_and(|since| now >= since + stall_max())
     }
 
+    /// Whether the machine's own time has come: the client has not been heard of for as long as it may be silent.
+    fn is_silent(&self, now: Instant) -> bool {
+        self.state == State::Open && self.machine.next_deadline().is_some_and(|at| at <= now)
+    }
+
     pub(super) fn due(&mut self, now: Instant) {
         if self.is_write_stalled(now) {
             let stall_max = self.core.config().limits.write_stall_max;
@@ -115,7 +131,7 @@ impl Driver {
                 self.hand_all_in(&mut staging);
             }
             State::Open => {
-                if self.machine.next_deadline().is_some_and(|at| at <= now) {
+                if self.is_silent(now) {
                     let mut staging = Staging::default();
                     self.feed(Input::Timeout, &mut staging, now);
                     self.hand_all_in(&mut staging);
