@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use crossbeam_utils::sync::ShardedLockReadGuard;
 use dunlin_codec::{Message, Text, TextRules, TopicName};
 use dunlin_store::NamespaceNo;
 use dunlin_topics::TopicFilter;
-use parking_lot::RwLockReadGuard;
 
 use crate::config::InvalidConfig;
 use crate::mailbox::Mailbox;
@@ -309,7 +309,7 @@ impl Namespace {
 
 /// The subscriptions of some namespaces, none of which can change. Taken in the order of the namespaces' numbers, so that
 /// two who take several never wait for each other.
-struct Guards<'a>(Vec<(NamespaceNo, RwLockReadGuard<'a, Tables>)>);
+struct Guards<'a>(Vec<(NamespaceNo, ShardedLockReadGuard<'a, Tables>)>);
 
 impl<'a> Guards<'a> {
     fn lock(namespaces: impl Iterator<Item = &'a Namespace>) -> Self {

@@ -8,14 +8,14 @@
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use dunlin_codec::{Qos, SubscriptionId, TopicName};
 use dunlin_session::{Subscription, SubscriptionIds};
 use dunlin_store::SessionNo;
 use dunlin_topics::{FilterIndex, SharedFilter, SubscriptionFilter, TopicFilter};
 use hashbrown::{DefaultHashBuilder, HashMap};
-use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::exports::ExportRoute;
 use crate::mailbox::{Mailbox, Subscriber};
@@ -53,7 +53,9 @@ impl SubscriptionEntry {
 /// The subscriptions of one namespace.
 #[derive(Debug)]
 pub(crate) struct Router {
-    tables: RwLock<Tables>,
+    /// Locked for reading in one of several places, so that cores that look for receivers do not wait for each other; a change
+    /// locks all of them.
+    tables: ShardedLock<Tables>,
     hasher: DefaultHashBuilder,
     wildcards: AtomicU64,
     exact: Box<[AtomicU32]>,
@@ -103,7 +105,7 @@ pub(crate) struct RouteTarget {
 impl Router {
     pub(crate) fn new() -> Self {
         Self {
-            tables: RwLock::default(),
+            tables: ShardedLock::default(),
             hasher: DefaultHashBuilder::default(),
             wildcards: AtomicU64::new(0),
             exact: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
@@ -120,7 +122,7 @@ impl Router {
         make_group: impl FnOnce(&SharedFilter) -> Arc<Group>,
         while_locked: impl FnOnce() -> T,
     ) -> (bool, T) {
-        let mut tables = self.tables.write();
+        let mut tables = self.write();
         let new = match filter {
             // [MQTT-3.8.4-3] The same filter replaces.
             SubscriptionFilter::Plain(filter) => {
@@ -150,7 +152,7 @@ impl Router {
         filter: &SubscriptionFilter,
         mailbox: &Arc<Mailbox>,
     ) -> (bool, Option<Arc<Group>>) {
-        let mut tables = self.tables.write();
+        let mut tables = self.write();
         let outcome = match filter {
             SubscriptionFilter::Plain(filter) => {
                 (tables.plain.remove(filter, &Subscriber(Arc::clone(mailbox))).is_some(), None)
@@ -179,7 +181,7 @@ impl Router {
         filter: &SubscriptionFilter,
         mailbox: &Arc<Mailbox>,
     ) -> Option<SubscriptionEntry> {
-        let tables = self.tables.read();
+        let tables = self.read();
         match filter {
             SubscriptionFilter::Plain(filter) => {
                 tables.plain.get(filter, &Subscriber(Arc::clone(mailbox))).copied()
@@ -192,17 +194,17 @@ impl Router {
 
     /// The group of a shared filter.
     pub(crate) fn group(&self, filter: &SharedFilter) -> Option<Arc<Group>> {
-        self.tables.read().groups.get(filter).map(Arc::clone)
+        self.read().groups.get(filter).map(Arc::clone)
     }
 
     /// The group with this number.
     pub(crate) fn group_by_number(&self, number: SessionNo) -> Option<Arc<Group>> {
-        self.tables.read().groups_by_number.get(&number).map(Arc::clone)
+        self.read().groups_by_number.get(&number).map(Arc::clone)
     }
 
     /// Restores a group as it stood in the store.
     pub(crate) fn restore_group(&self, filter: &SharedFilter, group: Arc<Group>) {
-        let mut tables = self.tables.write();
+        let mut tables = self.write();
         tables.shared.insert(filter.filter(), Arc::clone(&group), ());
         tables.groups_by_number.insert(group.session_no, Arc::clone(&group));
         tables.groups.insert(filter.clone(), group);
@@ -211,12 +213,17 @@ impl Router {
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        let tables = std::mem::take(&mut *self.tables.write());
+        let tables = std::mem::take(&mut *self.write());
         drop(tables);
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Tables> {
-        self.tables.read()
+    pub(crate) fn read(&self) -> ShardedLockReadGuard<'_, Tables> {
+        // Whoever panicked has left the tables as they are, and all others go on.
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> ShardedLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The counters for `name`, to be taken before the walk.
@@ -243,7 +250,7 @@ impl Router {
 
     /// Runs `change` while nobody walks for receivers, and has every route made anew.
     pub(crate) fn change_rules(&self, change: impl FnOnce()) {
-        let _tables = self.tables.write();
+        let _tables = self.write();
         change();
         self.wildcards.fetch_add(1, Ordering::Release);
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread;
 
 use arc_swap::ArcSwap;
+use crossbeam_utils::sync::ShardedLock;
 use dunlin_store::{
     Batch, Committer, CommitterOptions, MemoryStore, MessageId, Room, StoreError, Submission,
     SubmitError,
@@ -51,22 +52,45 @@ fn filter(number: u32) -> Option<TopicFilter> {
     TopicFilter::copy_from(&text).ok()
 }
 
+/// Names that a thread publishes to, one after the other.
+fn names(thread: usize) -> impl FnMut() -> String {
+    let mut number = u32::try_from(thread).unwrap_or(0) * 1000;
+    move || {
+        number = (number + 2) % FILTERS;
+        format!("site/{}/line/{number}/state", number % 20)
+    }
+}
+
 /// A walk for receivers, under the lock that changes of subscriptions take.
 fn index(options: &Options) -> Outcome<()> {
-    let mut index = FilterIndex::new();
-    for number in 0..FILTERS {
-        index.insert(&filter(number).ok_or("it is a filter")?, number, ());
-    }
-    let index = Arc::new(RwLock::new(index));
+    let filled = || {
+        let mut index = FilterIndex::new();
+        for number in 0..FILTERS {
+            index.insert(&filter(number).ok_or("it is a filter")?, number, ());
+        }
+        Ok::<_, &str>(index)
+    };
+    let one = Arc::new(RwLock::new(filled()?));
+    options.row("index: a walk under one read lock (as it was)", |count| {
+        let one = Arc::clone(&one);
+        threads(count, options.lasts, move |thread| {
+            let one = Arc::clone(&one);
+            let mut names = names(thread);
+            move || {
+                let name = names();
+                one.read().matches(name.as_bytes(), |subscriber, ()| _ = black_box(subscriber));
+            }
+        })
+    })?;
+    let index = Arc::new(ShardedLock::new(filled()?));
     let walk = |count| {
         let index = Arc::clone(&index);
         threads(count, options.lasts, move |thread| {
             let index = Arc::clone(&index);
-            let mut number = u32::try_from(thread).unwrap_or(0) * 1000;
+            let mut names = names(thread);
             move || {
-                number = (number + 2) % FILTERS;
-                let name = format!("site/{}/line/{number}/state", number % 20);
-                index.read().matches(name.as_bytes(), |subscriber, ()| _ = black_box(subscriber));
+                let (name, index) = (names(), index.read().expect("nobody panics"));
+                index.matches(name.as_bytes(), |subscriber, ()| _ = black_box(subscriber));
             }
         })
     };
@@ -76,8 +100,8 @@ fn index(options: &Options) -> Outcome<()> {
     let changes = move || {
         number += 1;
         if let Some(filter) = filter(number) {
-            changed.write().insert(&filter, number, ());
-            changed.write().remove(&filter, &number);
+            changed.write().expect("nobody panics").insert(&filter, number, ());
+            changed.write().expect("nobody panics").remove(&filter, &number);
         }
     };
     options.row("index: the same, with 2,000 changes a second", |count| {
