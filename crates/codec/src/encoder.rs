@@ -192,6 +192,14 @@ fn remaining_len(body: &impl Body, version: Version) -> Result<usize, EncodeErro
     Ok(counter.len)
 }
 
+/// An acknowledgement without reason code and properties, as [`short_ack`](crate::short_ack) reads it.
+#[inline]
+#[must_use]
+pub fn short_ack_bytes(kind: AckKind, packet_id: PacketId) -> [u8; 4] {
+    let [high, low] = packet_id.get().to_be_bytes();
+    [PacketType::from(kind).first_byte(), 2, high, low]
+}
+
 /// Appends a PUBACK, PUBREC, PUBREL or PUBCOMP without properties, in its shortest form. Before 5.0 the reason
 /// code is left out. It is for the caller to choose one that the standard lists for this packet.
 #[inline]
@@ -202,8 +210,7 @@ pub fn encode_ack(
     version: Version,
     out: &mut Vec<u8>,
 ) {
-    let [high, low] = packet_id.get().to_be_bytes();
-    let first = PacketType::from(kind).first_byte();
+    let [first, _, high, low] = short_ack_bytes(kind, packet_id);
     if version.is_v5() && reason_code != ReasonCode::Success {
         out.extend_from_slice(&[first, 3, high, low, reason_code.as_u8()]);
     } else {

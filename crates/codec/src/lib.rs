@@ -110,7 +110,7 @@ pub use crate::decoder::{
     Decoder, decode, decode_connect, peek_connect_level, peek_connect_version, short_ack,
     short_acks,
 };
-pub use crate::encoder::encode_ack;
+pub use crate::encoder::{encode_ack, short_ack_bytes};
 pub use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use crate::header::{DecodeLimits, FrameLen, PACKET_SIZE_MAX, frame_len};
 pub use crate::id::{ClientId, PacketId, SubscriptionId, TopicAlias};

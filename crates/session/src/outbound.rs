@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode, short_acks};
+use dunlin_codec::{AckKind, PacketId, Qos, ReasonCode, short_ack_bytes};
 
 use crate::delivery::{Completed, Delivery, Dropped, Origin, Outgoing, Settled};
 use crate::error::Violation;
@@ -209,9 +209,10 @@ impl Outbound {
     pub(crate) fn pubacks_of_runs(&mut self, input: &[u8]) -> Settled {
         let mut settled = Settled::default();
         let Some(runs) = &mut self.runs else { return settled };
-        for ack in short_acks(input) {
+        let (acks, _) = input.as_chunks();
+        for &ack in acks {
             let Some(SentRun { run, .. }) = runs.list.front_mut() else { break };
-            let due = (AckKind::PubAck, packet_id_of(run.seq()));
+            let due = short_ack_bytes(AckKind::PubAck, packet_id_of(run.seq()));
             if run.qos() != Qos::AtLeastOnce || ack != due {
                 break;
             }
@@ -236,10 +237,11 @@ impl Outbound {
         let mut settled = Settled::default();
         let Some(runs) = &mut self.runs else { return settled };
         let mut rest = runs.list.iter_mut().skip_while(|sent| sent.run.is_empty()).peekable();
-        for ack in short_acks(input) {
+        let (acks, _) = input.as_chunks();
+        for &ack in acks {
             let Some(sent) = rest.peek_mut() else { break };
             let id = packet_id_of(sent.run.seq());
-            if sent.run.qos() != Qos::ExactlyOnce || ack != (AckKind::PubRec, id) {
+            if sent.run.qos() != Qos::ExactlyOnce || ack != short_ack_bytes(AckKind::PubRec, id) {
                 break;
             }
             settled.messages += 1;
@@ -259,9 +261,11 @@ impl Outbound {
     pub(crate) fn pubcomps_of_runs(&mut self, input: &[u8]) -> usize {
         let Some(runs) = &mut self.runs else { return 0 };
         let mut over = 0;
-        for ack in short_acks(input) {
+        let (acks, _) = input.as_chunks();
+        for &ack in acks {
             let Some(sent) = runs.list.front_mut() else { break };
-            if sent.released == 0 || ack != (AckKind::PubComp, packet_id_of(sent.seq())) {
+            let due = short_ack_bytes(AckKind::PubComp, packet_id_of(sent.seq()));
+            if sent.released == 0 || ack != due {
                 break;
             }
             over += 1;

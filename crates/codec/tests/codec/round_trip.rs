@@ -4,7 +4,8 @@ use bytes::{Bytes, BytesMut};
 use dunlin_codec::{
     Ack, AckKind, Auth, ConnAck, DecodeLimits, Decoder, EncodeError, Packet, PacketId, Publish,
     PublishProperties, Qos, ReasonCode, SubAck, Subscribe, SubscribeFilters, SubscriptionOptions,
-    UnsubscribeFilters, UserProperties, Version, encode_ack, short_ack, short_acks,
+    UnsubscribeFilters, UserProperties, Version, encode_ack, short_ack, short_ack_bytes,
+    short_acks,
 };
 use dunlin_topics::Text;
 use proptest::prelude::*;
@@ -76,6 +77,8 @@ fn short_acknowledgements_are_those_of_the_packets() {
             assert_eq!(bytes, encode(&packet, version), "{kind:?} {reason} {version}");
             let is_short = bytes.len() == 4;
             assert_eq!(short_ack(&bytes), is_short.then_some((kind, id)));
+            assert_eq!(short_ack(&short_ack_bytes(kind, id)), Some((kind, id)));
+            assert_eq!(bytes == short_ack_bytes(kind, id), is_short);
             assert_eq!(short_ack(&bytes[..3]), None);
         }
     }
