@@ -54,6 +54,30 @@ struct State {
     little: (usize, usize),
 }
 
+impl State {
+    /// The next member that can take messages of this topic and QoS, in turn, and how many of `most` it takes. One with quota
+    /// gives so much of it up.
+    fn choose(&mut self, topic: &[u8], qos: Qos, most: usize) -> Option<(Member, usize)> {
+        let count = self.members.len();
+        for offset in 0..count {
+            let index = (self.next + offset) % count;
+            let Some(member) = self.members.get(index) else { break };
+            let taken = if !member.mailbox.is_online() || !member.may_get(topic) {
+                0
+            } else if qos.min(member.entry.qos) == Qos::AtMostOnce {
+                most
+            } else {
+                member.mailbox.take_credits(most)
+            };
+            if taken > 0 {
+                self.next = index + 1;
+                return Some((member.clone(), taken));
+            }
+        }
+        None
+    }
+}
+
 /// One member.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
@@ -157,21 +181,7 @@ impl Group {
 
     /// The next member that can take a message of this topic and QoS, in turn. One with quota gives one of it up.
     pub(crate) fn choose(&self, topic: &[u8], qos: Qos) -> Option<Member> {
-        let mut state = self.state.lock();
-        let count = state.members.len();
-        for offset in 0..count {
-            let index = (state.next + offset) % count;
-            let Some(member) = state.members.get(index) else { break };
-            let able = member.mailbox.is_online()
-                && member.may_get(topic)
-                && (qos.min(member.entry.qos) == Qos::AtMostOnce || member.mailbox.take_credit());
-            if able {
-                let member = member.clone();
-                state.next = index + 1;
-                return Some(member);
-            }
-        }
-        None
+        self.state.lock().choose(topic, qos, 1).map(|(member, _)| member)
     }
 
     /// Parts `count` consecutive messages of this topic and QoS among the members that can take some, in turn and as evenly
@@ -184,26 +194,12 @@ impl Group {
         parts: &mut Vec<(Member, usize)>,
     ) {
         let mut state = self.state.lock();
-        let members = state.members.len();
-        let each = count.div_ceil(members.max(1));
-        let (mut left, mut passed_over) = (count, 0);
-        while left > 0 && passed_over < members {
-            let index = state.next % members;
-            state.next = index + 1;
-            let Some(member) = state.members.get(index) else { break };
-            let able = member.mailbox.is_online() && member.may_get(topic);
-            let taken = match each.min(left) {
-                _ if !able => 0,
-                most if qos.min(member.entry.qos) == Qos::AtMostOnce => most,
-                most => member.mailbox.take_credits(most),
-            };
-            if taken == 0 {
-                passed_over += 1;
-                continue;
-            }
-            passed_over = 0;
+        let each = count.div_ceil(state.members.len().max(1));
+        let mut left = count;
+        while left > 0 {
+            let Some((member, taken)) = state.choose(topic, qos, each.min(left)) else { break };
             left -= taken;
-            parts.push((member.clone(), taken));
+            parts.push((member, taken));
         }
     }
 

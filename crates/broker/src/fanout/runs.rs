@@ -303,7 +303,7 @@ impl<'a> Forms<'a> {
             write(&mut bytes);
             Bytes::from(bytes)
         });
-        if block.len() >= SHARE_BYTES_MIN { lane.push_shared(block) } else { lane.extend(block) }
+        lane.push_shared(block);
     }
 }
 
